@@ -1,0 +1,25 @@
+"""Errors that a reader can act on.
+
+Every message says what was given, what is allowed and what to do next. The
+command line turns any of these into one sentence and exit code 2.
+"""
+
+
+class LongctxError(ValueError):
+    """Base of all errors that this package raises on purpose."""
+
+
+class DocumentError(LongctxError):
+    """A document is missing, empty, binary, or cannot be decoded."""
+
+
+class ModelError(LongctxError):
+    """A model is unknown, of the wrong kind, too large, or could not be fetched."""
+
+
+class DoesNotFit(LongctxError):
+    """A text has more tokens than the method can put into the model's window."""
+
+
+class CacheError(LongctxError):
+    """A KV cache cannot be forked or rolled back as asked."""

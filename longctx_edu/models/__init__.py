@@ -1,0 +1,21 @@
+"""Causal language models with their tokenizers: the embedded default, any other, tiny random ones.
+
+Nothing here loads torch or transformers before a model is asked for.
+"""
+
+from longctx_edu.models.embedded import EMBEDDED, cache_folder, fetch, is_fetched
+from longctx_edu.models.language_model import LanguageModel, end_token_ids
+from longctx_edu.models.loading import load
+from longctx_edu.models.tiny import FAMILIES, tiny
+
+__all__ = [
+    "EMBEDDED",
+    "FAMILIES",
+    "LanguageModel",
+    "cache_folder",
+    "end_token_ids",
+    "fetch",
+    "is_fetched",
+    "load",
+    "tiny",
+]

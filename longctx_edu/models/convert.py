@@ -1,0 +1,59 @@
+"""One-off conversion of the embedded model: GGUF in, safetensors and a mended tokenizer out.
+
+Run as ``python -m longctx_edu.models.convert GGUF FOLDER`` in a process of its own.
+"""
+
+import json
+import sys
+from pathlib import Path
+
+
+def convert(gguf: Path, folder: Path) -> None:
+    """Read ``gguf`` with transformers' own loader and write a plain fp32 model folder."""
+    import torch
+    from transformers import AutoModelForCausalLM, AutoTokenizer
+
+    model = AutoModelForCausalLM.from_pretrained(
+        gguf.parent, gguf_file=gguf.name, dtype=torch.float32
+    )
+    # The weights are plain fp32 now; what is left of the file's quantisation would forbid saving.
+    model.hf_quantizer = None
+    vars(model.config).pop("quantization_config", None)
+    model.save_pretrained(folder)
+    tokenizer = AutoTokenizer.from_pretrained(gguf.parent, gguf_file=gguf.name)
+    mend_tokenizer(tokenizer, model_max_length=model.config.max_position_embeddings)
+    tokenizer.save_pretrained(folder)
+
+
+def mend_tokenizer(tokenizer, *, model_max_length: int) -> None:
+    """Give the tokenizer back what GGUF loaders drop or guess, each version in its own way.
+
+    SmolLM2 was trained with every digit split off *before* the GPT-2 byte-level
+    pattern. GGUF names that rule only by a word that the loader does not know
+    and replaces by the pattern alone. The vocabulary holds no token of two
+    digits, so plain numbers come out the same; runs of spaces before a number
+    and characters such as ``²`` do not. Older loaders also take its bytes for
+    sentencepiece's and its first special token for the last.
+    """
+    from tokenizers import decoders, models, pre_tokenizers
+
+    backend = tokenizer.backend_tokenizer
+    state = json.loads(backend.to_str())["model"]
+    merges = [tuple(m.split(" ")) if isinstance(m, str) else tuple(m) for m in state["merges"]]
+    backend.model = models.BPE(vocab=state["vocab"], merges=merges)
+    backend.normalizer = None
+    backend.pre_tokenizer = pre_tokenizers.Sequence(
+        [
+            pre_tokenizers.Digits(individual_digits=True),
+            pre_tokenizers.ByteLevel(add_prefix_space=False, use_regex=True),
+        ]
+    )
+    backend.decoder = decoders.ByteLevel()
+    tokenizer.bos_token, tokenizer.unk_token = "<|im_start|>", "<|endoftext|>"
+    tokenizer.eos_token = tokenizer.pad_token = "<|im_end|>"
+    tokenizer.model_max_length = model_max_length
+    tokenizer.clean_up_tokenization_spaces = False
+
+
+if __name__ == "__main__":
+    convert(Path(sys.argv[1]), Path(sys.argv[2]))

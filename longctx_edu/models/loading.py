@@ -1,0 +1,199 @@
+"""Load a causal language model by name or folder, or say in a sentence why not."""
+
+import logging
+import os
+from contextlib import contextmanager
+from pathlib import Path
+
+from longctx_edu.errors import ModelError
+from longctx_edu.models.embedded import EMBEDDED, fetch
+from longctx_edu.models.language_model import LanguageModel, describe
+
+
+def load(name_or_path=None, *, device: str = "auto", dtype=None) -> LanguageModel:
+    """Load a causal language model and its tokenizer.
+
+    Args:
+        name_or_path: nothing or ``"embedded"`` for the embedded model; otherwise a
+            folder, or a Hugging Face id (looked up online unless it is cached).
+        device: ``"auto"`` takes a GPU where there is one, else the CPU.
+        dtype: a ``torch.dtype`` or its name; by default float32 on a CPU, where it
+            is the fastest, and the type the weights were saved in elsewhere.
+
+    Raises:
+        ModelError: for an unknown name, a model that is not a causal language
+            model, or one that is larger than the memory at hand.
+    """
+    import torch
+    from transformers import AutoModelForCausalLM, AutoTokenizer
+
+    embedded = name_or_path in (None, "embedded", EMBEDDED)
+    source = fetch() if embedded else name_or_path
+    device = _device(device)
+    dtype = _dtype(dtype, device)
+    with _quiet_loading(), _hub_errors(source):
+        config = _causal_config(source)
+        _assert_fits_in_memory(source, config, device, dtype)
+        model = AutoModelForCausalLM.from_pretrained(source, dtype=dtype).to(device)
+        tokenizer = AutoTokenizer.from_pretrained(source)
+    if embedded:
+        model.config._name_or_path = EMBEDDED
+    if not tokenizer.is_fast:
+        raise ModelError(
+            f"The tokenizer of {source} has no fast version and so no character offsets; "
+            "choose a model that ships a tokenizer.json."
+        )
+    language_model = describe(model, tokenizer)
+    with torch.no_grad():
+        _assert_causal(language_model, source)
+    return language_model
+
+
+def _device(device: str):
+    import torch
+
+    if device == "auto":
+        found = torch.accelerator.is_available()
+        return torch.accelerator.current_accelerator() if found else torch.device("cpu")
+    try:
+        chosen = torch.device(device)
+        torch.empty(0, device=chosen)
+    except (RuntimeError, AssertionError) as error:
+        raise ModelError(
+            f"The device {device!r} cannot be used here; give 'auto', 'cpu', or a device that "
+            "this build of PyTorch supports."
+        ) from error
+    return chosen
+
+
+def _dtype(dtype, device):
+    import torch
+
+    if dtype is None:
+        return torch.float32 if device.type == "cpu" else "auto"
+    if isinstance(dtype, str) and dtype != "auto":
+        named = getattr(torch, dtype, None)
+        if not isinstance(named, torch.dtype) or not named.is_floating_point:
+            raise ModelError(
+                f"The dtype {dtype!r} is not known; give 'float32', 'bfloat16' or 'float16'."
+            )
+        return named
+    return dtype
+
+
+def _causal_config(source):
+    from transformers import AutoConfig
+    from transformers.models.auto.modeling_auto import MODEL_FOR_CAUSAL_LM_MAPPING
+
+    config = AutoConfig.from_pretrained(source)
+    architectures = getattr(config, "architectures", None) or []
+    saved_as_other = architectures and not any(
+        name.endswith(("ForCausalLM", "LMHeadModel", "ForConditionalGeneration"))
+        for name in architectures
+    )
+    if config.is_encoder_decoder or type(config) not in MODEL_FOR_CAUSAL_LM_MAPPING:
+        saved_as_other = True
+    if saved_as_other:
+        kind = architectures[0] if architectures else config.model_type
+        raise ModelError(
+            f"{source} is a {kind}, which is not a causal language model: it cannot continue a "
+            "text from left to right. Choose a decoder such as a Llama, Qwen or GPT model."
+        )
+    return config
+
+
+def _assert_fits_in_memory(source, config, device, dtype) -> None:
+    """Compare the weights' bytes with the free memory before a single one is read."""
+    import torch
+    from transformers import AutoModelForCausalLM
+
+    with torch.device("meta"):
+        skeleton = AutoModelForCausalLM.from_config(config)
+    size = (
+        dtype.itemsize
+        if isinstance(dtype, torch.dtype)
+        else (config.dtype or torch.float16).itemsize
+    )
+    needed = sum(weight.numel() for weight in skeleton.parameters()) * size
+    available = free_memory_bytes(device)
+    if needed > available:
+        raise ModelError(
+            f"{source} needs {needed / 1e9:.1f} GB for its weights, and {available / 1e9:.1f} GB "
+            "of memory are free; choose a smaller model, or dtype='bfloat16' for half the size."
+        )
+
+
+def free_memory_bytes(device=None) -> int:
+    """Return the bytes still free on ``device``; on a CPU a container's limit counts too."""
+    import psutil
+
+    if device is not None and device.type == "cuda":
+        import torch
+
+        return torch.cuda.mem_get_info(device)[0]
+    free = psutil.virtual_memory().available
+    used = psutil.Process().memory_info().rss
+    limits = [os.environ.get("MEM_LIMIT", "")]
+    for path in ("/sys/fs/cgroup/memory.max", "/sys/fs/cgroup/memory/memory.limit_in_bytes"):
+        if Path(path).exists():
+            limits.append(Path(path).read_text().strip())
+    return min([free, *(int(limit) - used for limit in limits if limit.isdigit())])
+
+
+def _assert_causal(language_model: LanguageModel, source) -> None:
+    """Change the last token and see that no earlier prediction moves."""
+    import torch
+
+    ids = torch.arange(1, 9, device=language_model.device)[None]  # (batch 1, 8 tokens)
+    other = ids.clone()
+    other[0, -1] = 0
+    kept, changed = (
+        language_model.model(input_ids=x, use_cache=False).logits[:, :-1] for x in (ids, other)
+    )
+    if not torch.allclose(kept, changed, atol=1e-3 + 1e-2 * kept.abs().max().item()):
+        raise ModelError(
+            f"{source} looks at later tokens when it predicts earlier ones: it is an encoder, "
+            "not a causal language model. Choose a decoder such as a Llama, Qwen or GPT model."
+        )
+
+
+@contextmanager
+def _quiet_loading():
+    """Keep progress bars, advice and retries out of notebooks while a model loads."""
+    from transformers.utils import logging as transformers_logging
+
+    level = transformers_logging.get_verbosity()
+    bars = transformers_logging.is_progress_bar_enabled()
+    hub = logging.getLogger("huggingface_hub")
+    hub_level = hub.level
+    transformers_logging.set_verbosity_error()
+    transformers_logging.disable_progress_bar()
+    hub.setLevel(logging.ERROR)
+    try:
+        yield
+    finally:
+        transformers_logging.set_verbosity(level)
+        hub.setLevel(hub_level)
+        if bars:
+            transformers_logging.enable_progress_bar()
+
+
+@contextmanager
+def _hub_errors(source):
+    """Turn the many ways of not finding a model into one sentence."""
+    try:
+        yield
+    except ModelError:
+        raise
+    except (OSError, ValueError, KeyError) as error:
+        where = "folder" if Path(str(source)).exists() else "Hugging Face id"
+        raise ModelError(
+            f"The model {str(source)!r} could not be loaded as a {where}; give 'embedded', a "
+            "folder with config.json, tokenizer.json and safetensors, or an id that is cached or "
+            f"reachable online (transformers said: {_first_line(error)})."
+        ) from error
+
+
+def _first_line(error: Exception) -> str:
+    lines = str(error).strip().splitlines()
+    return lines[0][:200] if lines else type(error).__name__

@@ -1,0 +1,101 @@
+"""``prepare`` and ``read``: from documents and the name of a method to a reading.
+
+The methods are named here and imported when one is chosen, so that the command
+line can list them without loading torch.
+"""
+
+from collections.abc import Iterator
+from dataclasses import fields
+from importlib import import_module
+from pathlib import Path
+
+from longctx_edu.errors import LongctxError
+from longctx_edu.events import Ready
+from longctx_edu.readers.reading import Reading
+from longctx_edu.text import as_documents
+
+METHODS = {
+    "plain": "longctx_edu.readers.plain:PlainReading",
+    "truncated": "longctx_edu.readers.truncated:TruncatedReading",
+    "retrieval": "longctx_edu.readers.retrieval:RetrievalReading",
+    "map_reduce": "longctx_edu.readers.map_reduce:MapReduceReading",
+    "margins": "longctx_edu.readers.margins:MarginsReading",
+}
+METHOD_NAMES = tuple(METHODS)
+ANY_LENGTH = ("truncated", "retrieval", "map_reduce")
+"""The methods that take a text longer than the model's window."""
+
+
+def prepare(documents, *, method: str = "plain", model=None, **options) -> Iterator:
+    """Read documents as far as that needs no question; yield events, last ``Ready(reading)``.
+
+    Args:
+        documents: a ``Document``, a text, a ``Path`` to a file, or a sequence of these.
+        method: one of ``METHOD_NAMES``.
+        model: a ``LanguageModel``, or a name or folder for ``models.load``; the
+            embedded model by default.
+        options: the method's own options; ``option_names(method)`` lists them.
+
+    Raises:
+        LongctxError: for an unknown method or option, a document that cannot be
+            read, a model that cannot be loaded, or a text that does not fit.
+    """
+    reading_class = _reading_class(method)
+    chosen = _options(reading_class, method, options)
+    documents = as_documents(documents)
+    reading = reading_class(documents, _language_model(model), method, chosen)
+    yield from reading.prepare()
+    yield Ready(reading)
+
+
+def read(documents, *, method: str = "plain", model=None, **options) -> Reading:
+    """Read documents and return a reading that can be asked; arguments as in ``prepare``.
+
+    Example:
+        >>> from longctx_edu import models, read
+        >>> reading = read("The code is 7.", method="plain", model=models.tiny())
+        >>> reading.ledger.prefilled > 0
+        True
+    """
+    for event in prepare(documents, method=method, model=model, **options):
+        if isinstance(event, Ready):
+            return event.reading
+    raise AssertionError("prepare ends in Ready")
+
+
+def option_names(method: str) -> tuple[str, ...]:
+    """Return the names of the options that ``method`` takes."""
+    return tuple(field.name for field in fields(_reading_class(method).Options))
+
+
+def _reading_class(method: str) -> type[Reading]:
+    if method not in METHODS:
+        raise LongctxError(
+            f"There is no method {method!r}; choose one of {', '.join(METHOD_NAMES)}."
+        )
+    module, name = METHODS[method].split(":")
+    return getattr(import_module(module), name)
+
+
+def _options(reading_class, method: str, options: dict):
+    allowed = [field.name for field in fields(reading_class.Options)]
+    for name in options:
+        if name not in allowed:
+            raise LongctxError(
+                f"The method {method!r} has no option {name!r}; "
+                + (f"it takes {', '.join(allowed)}." if allowed else "it takes none.")
+            )
+    return reading_class.Options(**options)
+
+
+def _language_model(model):
+    from longctx_edu.models import LanguageModel, load
+
+    if isinstance(model, LanguageModel):
+        return model
+    if model is None or isinstance(model, (str, Path)):
+        return load(model)
+    raise LongctxError(
+        f"model must be a LanguageModel, a name or a folder, got {type(model).__name__}; "
+        "make one with longctx_edu.models.load(name)."
+    )

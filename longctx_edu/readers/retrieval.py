@@ -1,0 +1,97 @@
+"""Find the sentences that share words with the question, and put only those into the prompt.
+
+BM25 (Robertson and Zaragoza 2009, section 3) by the library bm25s; no model is
+involved in the search. Fast at any length, blind to what is said in other words.
+"""
+
+import re
+from collections.abc import Iterator
+from dataclasses import dataclass
+
+from longctx_edu.errors import LongctxError
+from longctx_edu.events import Progress
+from longctx_edu.inference import Context, chat_prompt
+from longctx_edu.readers.interface import ANY_LENGTH
+from longctx_edu.readers.joined import JoinedText
+from longctx_edu.readers.prompting import assert_fits, write
+from longctx_edu.readers.reading import Answer, Reading
+from longctx_edu.text import segment_sentences
+
+# Scripts that do not separate words: every character is a word of its own.
+_UNSPACED = "\u0e00-\u0e7f\u3040-\u30ff\u3400-\u9fff"
+_WORD = re.compile(rf"[{_UNSPACED}]|[^\W{_UNSPACED}]+")
+
+
+class RetrievalReading(Reading):
+    """An index of the documents' sentences; answers see the best of them."""
+
+    @dataclass(frozen=True)
+    class Options:
+        """``sentences`` to retrieve; ``neighbours`` that go with each of them on either side."""
+
+        sentences: int = 4
+        neighbours: int = 1
+
+        def __post_init__(self):
+            if self.sentences < 1 or self.neighbours < 0:
+                raise LongctxError(
+                    "retrieval needs sentences >= 1 and neighbours >= 0, got "
+                    f"sentences={self.sentences}, neighbours={self.neighbours}."
+                )
+
+    def _prepare(self) -> Iterator:
+        from bm25s import BM25
+
+        self._joined = JoinedText(self.documents)
+        self._spans = segment_sentences(self._joined.text)
+        yield Progress("indexing", 0, len(self._spans), "sentences")
+        self._index = BM25(method="lucene")
+        corpus = [_words(self._joined.text[start:end]) for start, end in self._spans]
+        self._searchable = any(corpus)
+        if self._searchable:
+            self._index.index(corpus, show_progress=False)
+        yield Progress("indexing", len(self._spans), len(self._spans), "sentences")
+
+    def search(self, question: str) -> list[tuple[int, float]]:
+        """Return the numbers and scores of the best sentences for ``question``, best first."""
+        if not self._searchable:
+            return []
+        scores = self._index.get_scores(_words(question))
+        best = sorted(range(len(scores)), key=lambda n: (-scores[n], n))
+        return [(n, float(scores[n])) for n in best[: self.options.sentences] if scores[n] > 0]
+
+    def _answer(self, question, answer_prefix, max_new_tokens) -> Iterator:
+        found = self.search(f"{question} {answer_prefix}")
+        context = self._with_neighbours([number for number, _ in found] or [0])
+        user = f"{context}\n\n{question}"
+        prompt = chat_prompt(self.model, user, answer_prefix=answer_prefix)
+        assert_fits(self.model, len(prompt.ids), max_new_tokens, any_length=ANY_LENGTH)
+        written = yield from write(Context(self.model), prompt.ids, max_new_tokens=max_new_tokens)
+        score_sum = sum(score for _, score in found)
+        citations = [
+            citation
+            for number, score in found
+            for citation in self._joined.citations(
+                *self._spans[number], weight=score / score_sum, kind="retrieved"
+            )
+        ]
+        trace = {"prompt_tokens": len(prompt.ids), "retrieved": found}
+        return Answer(written.text, tuple(citations), written.ledger, trace=trace)
+
+    def _with_neighbours(self, numbers: list[int]) -> str:
+        """Return the sentences and their neighbours in the order of the text, gaps marked."""
+        around = range(-self.options.neighbours, self.options.neighbours + 1)
+        wanted = {n + step for n in numbers for step in around} & {*range(len(self._spans))}
+        passages: list[str] = []
+        previous = None
+        for number in sorted(wanted):
+            start, end = self._spans[number]
+            if previous is None or number != previous + 1:
+                passages.append("")
+            passages[-1] += self._joined.text[start:end]
+            previous = number
+        return "\n...\n".join(passage.strip() for passage in passages)
+
+
+def _words(text: str) -> list[str]:
+    return _WORD.findall(text.casefold())
