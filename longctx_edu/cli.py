@@ -330,11 +330,23 @@ def _follow(events: Iterable) -> Any:
     """Drain events into progress bars, one for each stage, and return the last one."""
     from tqdm import tqdm
 
-    from longctx_edu.events import Progress, TokenDecoded
+    from longctx_edu.events import Dropped, NoteWritten, Progress, TokenDecoded
 
     current, event = None, None
     with contextlib.ExitStack() as bars:
         for event in events:
+            if isinstance(event, Dropped) and event.tokens:
+                print(
+                    f"Left out {event.tokens} of {event.total} tokens (characters {event.start} "
+                    f"to {event.end}).",
+                    file=sys.stderr,
+                )
+            if isinstance(event, NoteWritten):
+                print(
+                    f"Note {event.segment + 1} of {event.segments} ({event.confidence:.2f}): "
+                    + " ".join(event.text.split()),
+                    file=sys.stderr,
+                )
             if not isinstance(event, Progress | TokenDecoded):
                 continue
             total, unit = getattr(event, "total", None), getattr(event, "unit", "tokens")

@@ -23,6 +23,17 @@ FULL_ATTENTION = pytest.mark.parametrize("family", [f for f in models.FAMILIES i
 TEXT = list(range(3, 60))
 
 
+class Doubled(torch.nn.Module):
+    """An adapter as libraries put them in: it has the weight of what it wraps."""
+
+    def __init__(self, wrapped):
+        super().__init__()
+        self.wrapped, self.weight, self.bias = wrapped, wrapped.weight, None
+
+    def forward(self, x):
+        return 2 * self.wrapped(x)
+
+
 def read(model, ids=TEXT, *, chunk_tokens=1024, reserve=0):
     context = Context(model, reserve=reserve)
     assert list(context.prefill(ids, chunk_tokens=chunk_tokens))[-1] == len(ids)
@@ -102,6 +113,10 @@ def test_the_quick_step_keeps_out_of_models_that_it_does_not_know():
     hooked = models.tiny("llama")
     hooked.model.model.layers[1].mlp.register_forward_hook(lambda *_: None)
     assert not applies_to(hooked.model, read(hooked).cache)
+    adapted = models.tiny("llama")
+    mlp = adapted.model.model.layers[0].mlp
+    mlp.up_proj = Doubled(mlp.up_proj)
+    assert not applies_to(adapted.model, read(adapted).cache)
     eager = models.tiny("llama")
     eager.model.set_attn_implementation("eager")
     assert not applies_to(eager.model, read(eager).cache)

@@ -42,11 +42,14 @@ def information(wheel, name: str) -> str:
 def files_of_the_package() -> set[str]:
     found = (path for path in PACKAGE.rglob("*") if path.is_file())
     leftover = ("__pycache__", ".ipynb_checkpoints", ".DS_Store")
-    return {
+    files = {
         path.relative_to(ROOT).as_posix()
         for path in found
         if not any(part in leftover for part in path.parts)
     }
+    # Recorded results live beside the notebooks and go along in the package.
+    results = (ROOT / "notebooks" / "results").glob("*.json")
+    return files | {f"longctx_edu/results/{path.name}" for path in results}
 
 
 def test_the_wheel_holds_every_file_of_the_package_and_no_other(wheel):

@@ -26,6 +26,7 @@ TEXT = (
 LONG = "\n\n".join([TEXT] * 3)
 QUESTION = "What is the boat named?"
 METHODS = pytest.mark.parametrize("method", METHOD_NAMES)
+OPTIONS = {"retrieval": dict(sentences=4, neighbours=0), "map_reduce": dict(note_tokens=2)}
 SMALL = {
     "map_reduce": dict(segment_tokens=60, note_tokens=3),
     "margins": dict(segment_tokens=60, margin_tokens=3),
@@ -205,6 +206,13 @@ class TestRetrieval:
         assert small("retrieval", model, "... !!! ---").ask("Why?", max_new_tokens=1).ledger.decoded
 
 
+@pytest.mark.parametrize("method", ["truncated", "retrieval", "map_reduce"])
+@pytest.mark.parametrize("text", ["boat " * 2000, "boat,green\n" * 1500, "boat" * 2000])
+def test_any_length_means_any_length_in_any_form(method, text):
+    reading = read(text, method=method, model=models.tiny(window=640), **OPTIONS.get(method, {}))
+    assert reading.ask("Which boat?", max_new_tokens=2).ledger.decoded
+
+
 class TestMapReduce:
     def test_every_segment_is_asked_by_itself_and_the_surest_notes_count(self, model):
         reading = small("map_reduce", model, share=0.6)
@@ -357,6 +365,8 @@ class TestRunInBackground:
     def test_an_error_in_the_thread_reaches_whoever_asks(self, model):
         with pytest.raises(DoesNotFit):
             run_in_background(prepare(TEXT, model=models.tiny(window=64))).result(60)
+        with pytest.raises(DoesNotFit):
+            list(run_in_background(prepare(TEXT, model=models.tiny(window=64))))
 
     def test_a_run_that_takes_long_times_out_and_goes_on(self):
         gate = threading.Event()

@@ -35,8 +35,8 @@ def test_a_recorded_answer_comes_out_again():
     from longctx_edu.text import lighthouse_log
 
     asked = bench_start.sample()
-    rows = recorded("start").tables["answers"]
-    row = next(r for r in rows if (r["method"], r["question"]) == ("retrieval", asked.question))
+    rows = recorded("start").tables["answers.retrieval"]
+    row = next(row for row in rows if row["question"] == asked.question)
     answer = read(lighthouse_log(), method="retrieval").ask(
         asked.question, answer_prefix=asked.answer_prefix, max_new_tokens=12
     )

@@ -39,15 +39,7 @@ def plain_quarter(run: Run) -> float:
 
 @figure("margins_quarter", unit="share right")
 def margins_quarter(run: Run) -> float:
-    """Last of the bench: it also writes the tables of all methods."""
-    share = _share_right("margins", QUARTER, run)
-    run.table("methods", _METHODS)
-    run.table("answers", _ANSWERS)
-    return share
-
-
-_METHODS: list[dict] = []
-_ANSWERS: list[dict] = []
+    return _share_right("margins", QUARTER, run)
 
 
 def _share_right(method: str, part: str, run: Run, *options: str) -> float:
@@ -67,20 +59,23 @@ def _share_right(method: str, part: str, run: Run, *options: str) -> float:
         for asked, given in zip(questions, report["answers"], strict=True)
     ]
     share = sum(answer["right"] for answer in answers) / len(answers)
-    _ANSWERS.extend(answers)
-    _METHODS.append(
-        {
-            "method": method,
-            "text": part,
-            "text_tokens": report["documents"][0]["tokens"],
-            "right": share,
-            "questions": len(answers),
-            "tokens_to_prepare": report["read_ledger"]["prefilled"],
-            "tokens_a_question": sum(a["tokens_read"] for a in answers) / len(answers),
-            "seconds_to_prepare": round(report["read_seconds"], 2),
-            "seconds_a_question": round(sum(a["seconds"] for a in answers) / len(answers), 2),
-            "peak_memory_mb": round(peak / 1e6),
-        }
+    run.table(f"answers.{method}", answers)
+    run.table(
+        f"method.{method}",
+        [
+            {
+                "method": method,
+                "text": part,
+                "text_tokens": report["documents"][0]["tokens"],
+                "right": share,
+                "questions": len(answers),
+                "tokens_to_prepare": report["read_ledger"]["prefilled"],
+                "tokens_a_question": sum(a["tokens_read"] for a in answers) / len(answers),
+                "seconds_to_prepare": round(report["read_seconds"], 2),
+                "seconds_a_question": round(sum(a["seconds"] for a in answers) / len(answers), 2),
+                "peak_memory_mb": round(peak / 1e6),
+            }
+        ],
     )
     return share
 

@@ -9,7 +9,6 @@ another one still reads. Sliding-window layers stay as transformers makes them.
 import copy
 import weakref
 
-import torch
 from transformers.cache_utils import Cache, DynamicCache, DynamicLayer, DynamicSlidingWindowLayer
 
 from longctx_edu.errors import CacheError
@@ -49,6 +48,8 @@ class GrowingLayer(DynamicLayer):
         """Take the tokens so far to a storage of this layer's own."""
         old = (self.keys, self.values)
         length = self.get_seq_length()
+        if self._storage is not None:
+            self._storage.readers.discard(self)
         self._storage = _Storage(key_states, value_states, capacity)
         if length:
             self._storage.keys[:, :, :length] = old[0]
@@ -156,9 +157,3 @@ def roll_back(cache: Cache, length: int) -> None:
         )
     if length < present:
         cache.crop(length - present)  # negative: "remove so many", the one form in all versions
-
-
-def cache_bytes(cache: Cache) -> int:
-    """Return the bytes of keys and values that the cache's tokens take, without spare room."""
-    tensors = (t for layer in cache.layers for t in (layer.keys, layer.values))
-    return sum(t.numel() * t.element_size() for t in tensors if isinstance(t, torch.Tensor))

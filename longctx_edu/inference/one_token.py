@@ -98,19 +98,25 @@ def applies_to(model, cache) -> bool:
     """
     if type(model).__name__ != "LlamaForCausalLM" or model.device.type != "cpu":
         return False
-    config = model.config
+    config, known = model.config, _parts(model)
     return (
         config._attn_implementation == "sdpa"
         and model.dtype == torch.float32
         and config.rope_parameters["rope_type"] not in ("dynamic", "longrope")
         and all(type(layer) is GrowingLayer for layer in cache.layers)
         and all(layer.is_initialized and layer.keys.shape[0] == 1 for layer in cache.layers)
-        and all(_is_plain(module) for module in model.modules())
+        and all(type(part) in known and _is_plain(part) for part in model.modules())
     )
 
 
+def _parts(model) -> set[type]:
+    """Return the types of module that an unaltered Llama is made of."""
+    body = model.model
+    layer = body.layers[0]
+    own = (model, body, body.layers, body.embed_tokens, body.rotary_emb, body.norm, layer)
+    return {nn.Linear, *map(type, (*own, layer.self_attn, layer.mlp, layer.mlp.act_fn))}
+
+
 def _is_plain(module) -> bool:
-    hooked = module._forward_hooks or module._forward_pre_hooks
-    if isinstance(module, nn.Linear):
-        return type(module) is nn.Linear and module.bias is None and not hooked
-    return not hooked
+    biased = isinstance(module, nn.Linear) and module.bias is not None
+    return not (biased or module._forward_hooks or module._forward_pre_hooks)

@@ -3,8 +3,8 @@
 Text that comes from outside can spell ``<|im_end|>``. If it were tokenised like
 the template, it would end the user's turn. So only the template's own special
 tokens count; everything between them, document and question included, is
-tokenised as plain text, in one go. Where the text holds no such words, the ids
-equal those of the whole prompt tokenised at once.
+tokenised as plain text, in one go. Where the text holds no such words, the ids of
+a byte-level tokenizer equal those of the whole prompt tokenised at once.
 """
 
 import re

@@ -3,24 +3,28 @@
 Run as ``python -m longctx_edu.models.convert GGUF FOLDER`` in a process of its own.
 """
 
+import functools
 import json
 import sys
 from pathlib import Path
 
 
-def convert(gguf: Path, folder: Path) -> None:
-    """Read ``gguf`` with transformers' own loader and write a plain fp32 model folder."""
+def convert(source: Path, folder: Path) -> None:
+    """Read the GGUF file ``source`` with transformers' own loader; write a plain fp32 model."""
+    import gguf
     import torch
     from transformers import AutoModelForCausalLM, AutoTokenizer
 
-    model = AutoModelForCausalLM.from_pretrained(
-        gguf.parent, gguf_file=gguf.name, dtype=torch.float32
-    )
+    # The loader opens the file for the configuration, the weights and the tokenizer; reading its
+    # two hundred thousand fields takes seconds, and once is enough.
+    gguf.GGUFReader = functools.cache(gguf.GGUFReader)
+    place = {"pretrained_model_name_or_path": source.parent, "gguf_file": source.name}
+    model = AutoModelForCausalLM.from_pretrained(**place, dtype=torch.float32)
     # The weights are plain fp32 now; what is left of the file's quantisation would forbid saving.
     model.hf_quantizer = None
     vars(model.config).pop("quantization_config", None)
     model.save_pretrained(folder)
-    tokenizer = AutoTokenizer.from_pretrained(gguf.parent, gguf_file=gguf.name)
+    tokenizer = AutoTokenizer.from_pretrained(**place)
     mend_tokenizer(tokenizer, model_max_length=model.config.max_position_embeddings)
     tokenizer.save_pretrained(folder)
 

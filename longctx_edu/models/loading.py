@@ -34,8 +34,10 @@ def load(name_or_path=None, *, device: str = "auto", dtype=None) -> LanguageMode
     with _quiet_loading(), _hub_errors(source):
         config = _causal_config(source)
         _assert_fits_in_memory(source, config, device, dtype)
-        model = AutoModelForCausalLM.from_pretrained(source, dtype=dtype).to(device)
-        tokenizer = AutoTokenizer.from_pretrained(source)
+        model = AutoModelForCausalLM.from_pretrained(
+            source, dtype=dtype, trust_remote_code=False
+        ).to(device)
+        tokenizer = AutoTokenizer.from_pretrained(source, trust_remote_code=False)
     if embedded:
         model.config._name_or_path = EMBEDDED
     if not tokenizer.is_fast:
@@ -85,7 +87,7 @@ def _causal_config(source):
     from transformers import AutoConfig
     from transformers.models.auto.modeling_auto import MODEL_FOR_CAUSAL_LM_MAPPING
 
-    config = AutoConfig.from_pretrained(source)
+    config = AutoConfig.from_pretrained(source, trust_remote_code=False)
     architectures = getattr(config, "architectures", None) or []
     saved_as_other = architectures and not any(
         name.endswith(("ForCausalLM", "LMHeadModel", "ForConditionalGeneration"))
@@ -181,11 +183,13 @@ def _quiet_loading():
 @contextmanager
 def _hub_errors(source):
     """Turn the many ways of not finding a model into one sentence."""
+    from safetensors import SafetensorError
+
     try:
         yield
     except ModelError:
         raise
-    except (OSError, ValueError, KeyError) as error:
+    except (OSError, ValueError, KeyError, ImportError, RuntimeError, SafetensorError) as error:
         where = "folder" if Path(str(source)).exists() else "Hugging Face id"
         raise ModelError(
             f"The model {str(source)!r} could not be loaded as a {where}; give 'embedded', a "

@@ -13,11 +13,12 @@ from longctx_edu.errors import LongctxError
 from longctx_edu.events import NoteWritten, Progress
 from longctx_edu.inference import Context, chat_prompt
 from longctx_edu.margins import surest_notes
-from longctx_edu.readers.interface import ANY_LENGTH
 from longctx_edu.readers.joined import JoinedText
 from longctx_edu.readers.prompting import Written, assert_fits, total, write
 from longctx_edu.readers.reading import Answer, Reading
 from longctx_edu.text import character_span, segment_tokens, tokenize
+
+_QUESTION_RESERVE = 96  # tokens of the window kept free for question and answer prefix
 
 
 class MapReduceReading(Reading):
@@ -42,7 +43,10 @@ class MapReduceReading(Reading):
     def _prepare(self) -> Iterator:
         self._joined = JoinedText(self.documents)
         tokens = tokenize(self.model.tokenizer, self._joined.text)
-        ranges = segment_tokens(tokens, self._joined.text, self.options.segment_tokens)
+        template = len(chat_prompt(self.model, "").ids)
+        room = self.model.window - template - self.options.note_tokens - _QUESTION_RESERVE
+        size = max(1, min(self.options.segment_tokens, room))
+        ranges = segment_tokens(tokens, self._joined.text, size)
         self._segments = [character_span(tokens, *chosen) for chosen in ranges]
         yield Progress("segmenting", len(self._segments), len(self._segments), "segments")
 
@@ -60,6 +64,9 @@ class MapReduceReading(Reading):
             yield NoteWritten(number, len(self._segments), note.text, note.confidence)
         confidences = [note.confidence for note in notes]
         surest = surest_notes([note.text for note in notes], confidences, self.options.share)
+        # However many notes there are, half a window of them leaves room for the answer.
+        most = max(1, self.model.window // (2 * (self.options.note_tokens + _QUESTION_RESERVE)))
+        surest = sorted(sorted(surest, key=lambda n: -confidences[n])[:most])
         written = yield from self._prompted(
             "\n".join(f"{answer_prefix} {notes[n].text}".strip() for n in surest),
             question,
@@ -87,7 +94,7 @@ class MapReduceReading(Reading):
     def _prompted(self, text, question, answer_prefix, *, max_new_tokens, stage) -> Iterator:
         """Read ``text`` afresh and answer from it alone; yield events, return ``Written``."""
         prompt = chat_prompt(self.model, f"{text}\n\n{question}", answer_prefix=answer_prefix)
-        assert_fits(self.model, len(prompt.ids), max_new_tokens, any_length=ANY_LENGTH)
+        assert_fits(self.model, len(prompt.ids), max_new_tokens, any_length=("truncated",))
         return (
             yield from write(
                 Context(self.model), prompt.ids, max_new_tokens=max_new_tokens, stage=stage

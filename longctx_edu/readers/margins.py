@@ -102,7 +102,11 @@ def _tokens_of_user(prompt, text: str) -> tuple[Tokens, int]:
     """Return the tokens of the user's text, with spans in that text, and the first one's number."""
     begin, end = prompt.user_start, prompt.user_start + len(text)
     first, last = token_range(prompt.tokens, begin, end)
-    spans = [(start - begin, stop - begin) for start, stop in prompt.tokens.spans[first:last]]
+    # A token may hold a stop and the line break after it: only its part in the text counts.
+    spans = [
+        (max(start, begin) - begin, min(stop, end) - begin)
+        for start, stop in prompt.tokens.spans[first:last]
+    ]
     return Tokens(prompt.ids[first:last], spans), first
 
 

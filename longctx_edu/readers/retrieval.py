@@ -11,7 +11,6 @@ from dataclasses import dataclass
 from longctx_edu.errors import LongctxError
 from longctx_edu.events import Progress
 from longctx_edu.inference import Context, chat_prompt
-from longctx_edu.readers.interface import ANY_LENGTH
 from longctx_edu.readers.joined import JoinedText
 from longctx_edu.readers.prompting import assert_fits, write
 from longctx_edu.readers.reading import Answer, Reading
@@ -20,6 +19,9 @@ from longctx_edu.text import segment_sentences
 # Scripts that do not separate words: every character is a word of its own.
 _UNSPACED = "\u0e00-\u0e7f\u3040-\u30ff\u3400-\u9fff"
 _WORD = re.compile(rf"[{_UNSPACED}]|[^\W{_UNSPACED}]+")
+
+
+_LONGEST_SENTENCE = 1000  # characters
 
 
 class RetrievalReading(Reading):
@@ -43,10 +45,12 @@ class RetrievalReading(Reading):
         from bm25s import BM25
 
         self._joined = JoinedText(self.documents)
-        self._spans = segment_sentences(self._joined.text)
+        # A table or a transcript may be one endless sentence.
+        longest = min(_LONGEST_SENTENCE, max(1, self.model.window // 4))
+        self._spans = segment_sentences(self._joined.text, max_characters=longest)
         yield Progress("indexing", 0, len(self._spans), "sentences")
         self._index = BM25(method="lucene")
-        corpus = [_words(self._joined.text[start:end]) for start, end in self._spans]
+        corpus = [_words(self.sentence(n)) for n in range(len(self._spans))]
         self._searchable = any(corpus)
         if self._searchable:
             self._index.index(corpus, show_progress=False)
@@ -60,12 +64,18 @@ class RetrievalReading(Reading):
         best = sorted(range(len(scores)), key=lambda n: (-scores[n], n))
         return [(n, float(scores[n])) for n in best[: self.options.sentences] if scores[n] > 0]
 
+    def sentence(self, number: int) -> str:
+        """Return the text of a sentence that ``search`` found."""
+        start, end = self._spans[number]
+        return self._joined.text[start:end]
+
     def _answer(self, question, answer_prefix, max_new_tokens) -> Iterator:
         found = self.search(f"{question} {answer_prefix}")
-        context = self._with_neighbours([number for number, _ in found] or [0])
-        user = f"{context}\n\n{question}"
-        prompt = chat_prompt(self.model, user, answer_prefix=answer_prefix)
-        assert_fits(self.model, len(prompt.ids), max_new_tokens, any_length=ANY_LENGTH)
+        prompt = self._prompt(found, question, answer_prefix)
+        while len(prompt.ids) + max_new_tokens > self.model.window and len(found) > 1:
+            found = found[:-1]
+            prompt = self._prompt(found, question, answer_prefix)
+        assert_fits(self.model, len(prompt.ids), max_new_tokens, any_length=("truncated",))
         written = yield from write(Context(self.model), prompt.ids, max_new_tokens=max_new_tokens)
         score_sum = sum(score for _, score in found)
         citations = [
@@ -78,6 +88,11 @@ class RetrievalReading(Reading):
         trace = {"prompt_tokens": len(prompt.ids), "retrieved": found}
         return Answer(written.text, tuple(citations), written.ledger, trace=trace)
 
+    def _prompt(self, found, question: str, answer_prefix: str):
+        context = self._with_neighbours([number for number, _ in found] or [0])
+        user = f"{context}\n\n{question}"
+        return chat_prompt(self.model, user, answer_prefix=answer_prefix)
+
     def _with_neighbours(self, numbers: list[int]) -> str:
         """Return the sentences and their neighbours in the order of the text, gaps marked."""
         around = range(-self.options.neighbours, self.options.neighbours + 1)
@@ -85,10 +100,9 @@ class RetrievalReading(Reading):
         passages: list[str] = []
         previous = None
         for number in sorted(wanted):
-            start, end = self._spans[number]
             if previous is None or number != previous + 1:
                 passages.append("")
-            passages[-1] += self._joined.text[start:end]
+            passages[-1] += self.sentence(number)
             previous = number
         return "\n...\n".join(passage.strip() for passage in passages)
 

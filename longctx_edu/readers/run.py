@@ -56,7 +56,7 @@ class Run:
     answer = result
 
     def __iter__(self) -> Iterator:
-        """Yield the events as they happen, those so far first."""
+        """Yield the events as they happen, those so far first; raise what they raised."""
         seen = 0
         while True:
             with self._changed:
@@ -65,6 +65,8 @@ class Run:
                 fresh, seen = self.events[seen:], len(self.events)
             yield from fresh
             if not fresh and not self._is_open:
+                if self._error is not None:
+                    raise self._error
                 return
 
     def _drain(self) -> None:

@@ -21,7 +21,7 @@ def right_and_read(result: Result):
     """
     import matplotlib.pyplot as plt
 
-    rows = list(reversed(result.tables["methods"]))
+    rows = list(reversed(_methods(result)))
     with style():
         figure, (right, read) = plt.subplots(1, 2, figsize=(9.6, 3.4), sharey=True)
         names = [f"{row['method']}\n{row['text']}" for row in rows]
@@ -35,9 +35,7 @@ def right_and_read(result: Result):
         )
         right.set(title="Right answers", xlim=(0, max(row["questions"] for row in rows) * 1.3))
         right.set_xticks([])
-        tokens = [
-            row["tokens_to_prepare"] / row["questions"] + row["tokens_a_question"] for row in rows
-        ]
+        tokens = [_tokens(row) for row in rows]
         bars = read.barh(names, tokens, color=colours)
         read.bar_label(bars, [f"{n:,.0f}" for n in tokens], padding=4)
         read.set(title="Tokens worked on for a question", xlim=(0, max(tokens) * 1.3))
@@ -52,11 +50,20 @@ def right_and_read(result: Result):
 def describe(result: Result) -> str:
     """Say in one line what ``right_and_read`` shows."""
     parts = [
-        f"{row['method']} on the {row['text']} {round(row['right'] * row['questions'])} of "
-        f"{row['questions']}"
-        for row in result.tables["methods"]
+        f"{row['method']} ({row['text']}) {round(row['right'] * row['questions'])} of "
+        f"{row['questions']} right with {_tokens(row):,.0f} tokens a question"
+        for row in _methods(result)
     ]
-    return "right answers: " + ", ".join(parts)
+    return "; ".join(parts)
+
+
+def _methods(result: Result) -> list[dict]:
+    return [table[0] for name, table in result.tables.items() if name.startswith("method.")]
+
+
+def _tokens(row: dict) -> float:
+    """Tokens worked on for one question, with its share of what was read before any."""
+    return row["tokens_to_prepare"] / row["questions"] + row["tokens_a_question"]
 
 
 def draw(root: Path = Path()) -> Path:
