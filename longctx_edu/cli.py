@@ -66,6 +66,8 @@ def ask(arguments: argparse.Namespace) -> int:
         from longctx_edu.evaluation.machine import peak_rss_bytes
         from longctx_edu.text import as_documents, tokenize
 
+        # Whatever is wrong with the call is said before the model is loaded.
+        readers.options_for(arguments.method, **options)
         documents = as_documents([Path(path) for path in arguments.document])
         language_model = models.load(arguments.model, device=arguments.device)
         events = readers.prepare(

@@ -125,7 +125,7 @@ def check_cores() -> Check:
 
 def check_memory(needed: int = MEMORY_NEEDED) -> Check:
     """Compare the free memory, within a container's limit, with the largest notebook's need."""
-    from longctx_edu.models.loading import free_memory_bytes
+    from longctx_edu.models.memory import free_memory_bytes
 
     free, limit = free_memory_bytes(), memory_limit()
     within = "" if limit is None else f" within the container's limit of {_gigabytes(limit)}"

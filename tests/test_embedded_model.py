@@ -89,6 +89,7 @@ def cache_copy(tmp_path, monkeypatch):
 
 
 def test_two_processes_at_once_mend_a_damaged_conversion_without_network(cache_copy):
+    (cache_copy / "partial-killed").mkdir()
     damaged = cache_copy / models.EMBEDDED
     damaged.mkdir()
     (damaged / "model.safetensors").write_bytes(b"interrupted")
@@ -135,6 +136,8 @@ def test_a_copied_cache_is_whole_although_its_times_differ(cache_copy):
     _fake_conversion(folder)
     os.utime(folder / "weights", ns=(1, 1))
     assert models.is_fetched()
+    manifest = json.loads((folder / "manifest.json").read_text())
+    assert manifest["files"]["weights"][2] == 1  # and is not hashed at every load
 
 
 @pytest.mark.parametrize("manifest", ["", "[]", '{"conversion": 0}', '{"files": {"x": 1}}'])

@@ -5,7 +5,7 @@ import torch
 
 from longctx_edu import models
 from longctx_edu.errors import ModelError
-from longctx_edu.models import loading
+from longctx_edu.models import loading, memory
 
 
 @pytest.fixture
@@ -124,4 +124,4 @@ def test_a_model_larger_than_the_memory_at_hand_is_refused_before_it_is_read(sav
 
 def test_free_memory_respects_a_container(monkeypatch):
     monkeypatch.setenv("MEM_LIMIT", str(2 * 10**9))
-    assert 0 < loading.free_memory_bytes() < 2 * 10**9
+    assert 0 < memory.free_memory_bytes() < 2 * 10**9

@@ -16,6 +16,7 @@ from importlib import metadata
 from pathlib import Path
 
 import longctx_edu
+from longctx_edu.models.memory import memory_limit, positive
 
 GIB = 2**30
 
@@ -58,7 +59,7 @@ def usable_cores() -> int:
         cores = len(os.sched_getaffinity(0))
     else:
         cores = os.cpu_count() or 1
-    limit = _positive(os.environ.get("CPU_LIMIT"))
+    limit = positive(os.environ.get("CPU_LIMIT"))
     return cores if limit is None else max(1, min(cores, int(limit)))
 
 
@@ -69,15 +70,6 @@ def total_memory() -> int:
     limit = memory_limit()
     installed = psutil.virtual_memory().total
     return installed if limit is None else min(installed, limit)
-
-
-def memory_limit() -> int | None:
-    """Return the container's memory limit in bytes (cgroup or ``MEM_LIMIT``), or None."""
-    limits = _cgroup_limits()
-    hub = _positive(os.environ.get("MEM_LIMIT"))
-    if hub is not None:
-        limits.append(int(hub))
-    return min(limits, default=None)
 
 
 def peak_rss_bytes() -> int:
@@ -167,43 +159,6 @@ def _version(package: str) -> str:
         return metadata.version(package)
     except metadata.PackageNotFoundError:
         return "missing"
-
-
-def _positive(text: str | None) -> float | None:
-    try:
-        number = float(text or "")
-    except ValueError:
-        return None
-    return number if 0 < number < float("inf") else None
-
-
-def _cgroup_limits() -> list[int]:
-    """Return the memory limits, in bytes, of all control groups that this process is in."""
-    groups = Path("/proc/self/cgroup")
-    found = []
-    for line in groups.read_text().splitlines() if groups.exists() else ():
-        _, controllers, path = line.split(":", 2)
-        if controllers == "":
-            root, file = Path("/sys/fs/cgroup"), "memory.max"
-        elif "memory" in controllers.split(","):
-            root, file = Path("/sys/fs/cgroup/memory"), "memory.limit_in_bytes"
-        else:
-            continue
-        # Inside a container the path may name a folder that only the host
-        # sees; the container's own limit is then at the root.
-        inner = root / path.lstrip("/")
-        for folder in [inner, *inner.parents]:
-            limit = _number_in(folder / file)
-            if folder.is_relative_to(root) and limit is not None and limit < 2**60:
-                found.append(limit)  # above: version 1's way to write "no limit"
-    return found
-
-
-def _number_in(path: Path) -> int | None:
-    try:
-        return int(path.read_text())
-    except (OSError, ValueError):  # no such file, or the word "max"
-        return None
 
 
 def _cpu_model() -> str:

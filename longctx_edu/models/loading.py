@@ -1,13 +1,13 @@
 """Load a causal language model by name or folder, or say in a sentence why not."""
 
 import logging
-import os
 from contextlib import contextmanager
 from pathlib import Path
 
 from longctx_edu.errors import ModelError
 from longctx_edu.models.embedded import EMBEDDED, fetch
 from longctx_edu.models.language_model import LanguageModel, describe
+from longctx_edu.models.memory import free_memory_bytes
 
 
 def load(name_or_path=None, *, device: str = "auto", dtype=None) -> LanguageModel:
@@ -123,23 +123,6 @@ def _assert_fits_in_memory(source, config, device, dtype) -> None:
             f"{source} needs {needed / 1e9:.1f} GB for its weights, and {available / 1e9:.1f} GB "
             "of memory are free; choose a smaller model, or dtype='bfloat16' for half the size."
         )
-
-
-def free_memory_bytes(device=None) -> int:
-    """Return the bytes still free on ``device``; on a CPU a container's limit counts too."""
-    import psutil
-
-    if device is not None and device.type == "cuda":
-        import torch
-
-        return torch.cuda.mem_get_info(device)[0]
-    free = psutil.virtual_memory().available
-    used = psutil.Process().memory_info().rss
-    limits = [os.environ.get("MEM_LIMIT", "")]
-    for path in ("/sys/fs/cgroup/memory.max", "/sys/fs/cgroup/memory/memory.limit_in_bytes"):
-        if Path(path).exists():
-            limits.append(Path(path).read_text().strip())
-    return min([free, *(int(limit) - used for limit in limits if limit.isdigit())])
 
 
 def _assert_causal(language_model: LanguageModel, source) -> None:

@@ -9,6 +9,7 @@ from longctx_edu.readers.interface import (
     METHOD_NAMES,
     METHODS,
     option_names,
+    options_for,
     prepare,
     read,
 )
@@ -23,6 +24,7 @@ __all__ = [
     "Reading",
     "Run",
     "option_names",
+    "options_for",
     "prepare",
     "read",
     "run_in_background",

@@ -40,10 +40,9 @@ def prepare(documents, *, method: str = "plain", model=None, **options) -> Itera
         LongctxError: for an unknown method or option, a document that cannot be
             read, a model that cannot be loaded, or a text that does not fit.
     """
-    reading_class = _reading_class(method)
-    chosen = _options(reading_class, method, options)
+    chosen = options_for(method, **options)
     documents = as_documents(documents)
-    reading = reading_class(documents, _language_model(model), method, chosen)
+    reading = _reading_class(method)(documents, _language_model(model), method, chosen)
     yield from reading.prepare()
     yield Ready(reading)
 
@@ -77,15 +76,16 @@ def _reading_class(method: str) -> type[Reading]:
     return getattr(import_module(module), name)
 
 
-def _options(reading_class, method: str, options: dict):
-    allowed = [field.name for field in fields(reading_class.Options)]
+def options_for(method: str, **options):
+    """Return the method's options as its dataclass; arguments and errors as in ``prepare``."""
+    allowed = option_names(method)
     for name in options:
         if name not in allowed:
             raise LongctxError(
                 f"The method {method!r} has no option {name!r}; "
                 + (f"it takes {', '.join(allowed)}." if allowed else "it takes none.")
             )
-    return reading_class.Options(**options)
+    return _reading_class(method).Options(**options)
 
 
 def _language_model(model):
