@@ -140,6 +140,19 @@ def test_a_copied_cache_is_whole_although_its_times_differ(cache_copy):
     assert manifest["files"]["weights"][2] == 1  # and is not hashed at every load
 
 
+def test_a_copied_cache_does_not_take_a_rotten_neighbour_for_good(cache_copy):
+    folder = cache_copy / models.EMBEDDED
+    _fake_conversion(folder)
+    (folder / "config").write_bytes(b"abc")
+    embedded._write_manifest(folder)
+    stamp = (folder / "config").stat()
+    (folder / "config").write_bytes(b"abd")
+    os.utime(folder / "config", ns=(stamp.st_atime_ns, stamp.st_mtime_ns))
+    os.utime(folder / "weights", ns=(1, 1))
+    assert models.is_fetched()  # a quick look trusts what has not moved
+    assert not models.is_fetched(thorough=True)
+
+
 @pytest.mark.parametrize("manifest", ["", "[]", '{"conversion": 0}', '{"files": {"x": 1}}'])
 def test_a_broken_manifest_means_not_fetched(cache_copy, manifest):
     folder = cache_copy / models.EMBEDDED

@@ -151,7 +151,11 @@ def _convert(gguf: Path, folder: Path, tell: Tell) -> None:
 def _write_manifest(folder: Path) -> None:
     """Record hash, size and time of change of every file, so that a later look needs no hashing."""
     paths = [path for path in sorted(folder.iterdir()) if path.name != "manifest.json"]
-    files = {path.name: [_sha256(path), *_stamp(path)] for path in paths}
+    _save_manifest(folder, {path.name: _sha256(path) for path in paths})
+
+
+def _save_manifest(folder: Path, hashes: dict[str, str]) -> None:
+    files = {name: [digest, *_stamp(folder / name)] for name, digest in hashes.items()}
     manifest = {"conversion": _CONVERSION, "gguf": _GGUF_SHA256, "files": files}
     (folder / "manifest.json").write_text(json.dumps(manifest))
 
@@ -170,7 +174,7 @@ def _is_whole(folder: Path, *, thorough: bool = False) -> bool:
         return False
     if moved:  # a copied cache: remember the new times, so that it is hashed only once
         with suppress(OSError):
-            _write_manifest(folder)
+            _save_manifest(folder, {name: files[name][0] for name in files})
     return True
 
 
