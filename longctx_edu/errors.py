@@ -6,7 +6,10 @@ command line turns any of these into one sentence and exit code 2.
 
 
 class LongctxError(ValueError):
-    """Base of all errors that this package raises on purpose."""
+    """Base of the errors that documents, models, options and questions lead to.
+
+    A wrong argument of a single function is a plain ``ValueError``.
+    """
 
 
 class DocumentError(LongctxError):

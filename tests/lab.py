@@ -26,7 +26,7 @@ from playwright.sync_api import Page, sync_playwright
 from longctx_edu.teaching.offline import no_network
 
 START_SECONDS = 60
-_CHROMIUM_OPTIONS = (
+CHROMIUM_OPTIONS = (
     "--no-sandbox",
     "--disable-gpu",
     "--disable-quic",
@@ -152,7 +152,7 @@ def open_notebook(
     name = quote(Path(path).resolve().relative_to(lab.folder).as_posix())
     with sync_playwright() as driver:
         browser = driver.chromium.launch(
-            executable_path=str(chromium), headless=True, args=list(_CHROMIUM_OPTIONS)
+            executable_path=str(chromium), headless=True, args=list(CHROMIUM_OPTIONS)
         )
         try:
             page = browser.new_page(viewport={"width": width, "height": height})

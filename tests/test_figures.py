@@ -357,6 +357,23 @@ def test_a_result_that_cannot_be_written_is_a_sentence(result, tmp_path):
         write_result(tmp_path / "results" / "toy.json", result)
 
 
+def test_a_write_that_fails_leaves_the_former_result_and_nothing_else(
+    result, tmp_path, monkeypatch
+):
+    path = tmp_path / "toy.json"
+    write_result(path, result)
+    before = path.read_bytes()
+
+    def full(source, target):
+        raise OSError(28, "No space left on device")
+
+    monkeypatch.setattr(os, "replace", full)
+    with pytest.raises(LongctxError, match="No space left on device"):
+        write_result(path, Result(**{**vars(result), "seed": 7}))
+    assert path.read_bytes() == before
+    assert [one for one in os.listdir(tmp_path) if one.endswith(".part")] == []
+
+
 # The machine
 
 

@@ -4,6 +4,7 @@ import pytest
 import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from transformers.activations import ACT2FN
 
 from longctx_edu import models
 from longctx_edu.errors import CacheError
@@ -15,7 +16,7 @@ from longctx_edu.inference import (
     fork,
     new_cache,
 )
-from longctx_edu.inference.one_token import OneTokenStep, applies_to
+from longctx_edu.inference.llama import LlamaForward, applies_to
 from longctx_edu.models.language_model import describe
 
 FAMILIES = pytest.mark.parametrize("family", models.FAMILIES)
@@ -92,21 +93,24 @@ def test_every_end_token_stops_the_answer_and_is_counted(which):
     assert len(context) == len(TEXT) + 3
 
 
-def test_the_quick_step_equals_the_general_one():
+@pytest.mark.parametrize("activation", ["silu", "gelu"])
+def test_the_quick_forward_pass_equals_the_general_one(activation):
     model = models.tiny("llama", seed=2)
-    context = read(model)
-    assert applies_to(model.model, context.cache)
-    general, quick = context.fork(), context.fork()
-    step = OneTokenStep(model.model)
-    for token_id in (5, 200, 31, 4):
+    for layer in model.model.model.layers:
+        layer.mlp.act_fn = ACT2FN[activation]
+    general, quick = Context(model), Context(model)
+    assert applies_to(model.model, quick.cache)
+    forward = LlamaForward(model.model)
+    for ids in (TEXT[:7], TEXT[7:8], TEXT[8:30], [5], [200], TEXT):
         with torch.no_grad():
-            expected, found = general._general_step(token_id), step(token_id, quick.cache)
+            expected = general._general_forward(ids, general.cache)
+            found = forward(ids, quick.cache)
         torch.testing.assert_close(found, expected, atol=2e-5, rtol=1e-5)
     for mine, other in zip(keys_and_values(quick), keys_and_values(general), strict=True):
         torch.testing.assert_close(mine, other, atol=2e-5, rtol=1e-5)
 
 
-def test_the_quick_step_keeps_out_of_models_that_it_does_not_know():
+def test_the_quick_forward_pass_keeps_out_of_models_that_it_does_not_know():
     for family in models.FAMILIES:
         model = models.tiny(family)
         assert applies_to(model.model, read(model).cache) == (family == "llama")

@@ -1,7 +1,6 @@
 """Notebooks are run, saved in one form, measured, and listed in tables."""
 
 import copy
-import json
 import shutil
 import subprocess
 import sys
@@ -11,6 +10,7 @@ import nbformat
 import pytest
 
 from longctx_edu.errors import LongctxError
+from longctx_edu.evaluation.figures import read_result
 from longctx_edu.teaching import canonical, notebooks, template
 from longctx_edu.teaching.canonical import KERNELSPEC, UNCHECKED_TAG
 
@@ -364,7 +364,9 @@ def course(tmp_path):
     (tmp_path / "README.md").write_text(
         "# Course\n\n<!-- notebooks:begin -->\nold\n<!-- notebooks:end -->\n\nMore.\n"
     )
-    (folder / "INSTRUCTOR.md").write_text("<!-- notebooks:begin --><!-- notebooks:end -->\n")
+    (folder / "INSTRUCTOR.md").write_text(
+        "<!-- notebooks:begin --><!-- notebooks:end -->\n<!-- slides:begin --><!-- slides:end -->\n"
+    )
     text = "## What you will be able to do\n\n- see\n\n**Time:** 25 minutes."
     exercise = markdown("### Exercise 0.1 - count (about 8 min, core)")
     write(folder, "00_start_here.ipynb", markdown(f"# 0. Can it answer?\n\n{text}"), exercise)
@@ -397,15 +399,32 @@ def test_a_record_keeps_other_rows_of_the_same_machine_only(course, monkeypatch)
     folder = course / "notebooks"
     path = notebooks.record([notebooks.Measured("00_start_here", 40.0, 1)], folder)
     notebooks.record([notebooks.Measured("01_cost", 20.0, 2)], folder)
-    assert [row["notebook"] for row in json.loads(path.read_text())["rows"]] == [
-        "00_start_here",
-        "01_cost",
-    ]
+    rows = read_result(path).tables["notebooks"]
+    assert [row["notebook"] for row in rows] == ["00_start_here", "01_cost"]
     monkeypatch.setattr(notebooks, "machine", lambda: {"cores": 64})
     notebooks.record([notebooks.Measured("01_cost", 10.0, 2)], folder)
-    recorded = json.loads(path.read_text())
-    assert [row["notebook"] for row in recorded["rows"]] == ["01_cost"]
-    assert set(recorded) == {"schema", "command", "versions", "seed", "machine", "rows"}
+    assert [row["notebook"] for row in read_result(path).tables["notebooks"]] == ["01_cost"]
+
+
+def test_a_record_that_is_not_ours_is_refused_and_left_alone(course):
+    path = course / "notebooks" / "results" / "notebooks.json"
+    path.parent.mkdir()
+    path.write_text('{"schema": 7}')
+    with pytest.raises(
+        LongctxError, match=r"schema 7, .*notebooks measure --record.*remove the file"
+    ):
+        notebooks.record([notebooks.Measured("01_cost", 1.0, 1)], course / "notebooks")
+    assert path.read_text() == '{"schema": 7}'
+
+
+def test_tables_are_renewed_by_a_command_that_runs_no_notebook(course, capsys):
+    command = ["tables", "--folder", str(course / "notebooks")]
+    assert notebooks.main(command) == 0
+    said = capsys.readouterr().out
+    assert "tables renewed in README.md" in said
+    assert "tables renewed in INSTRUCTOR.md" in said
+    assert notebooks.main(command) == 0
+    assert capsys.readouterr().out == ""
 
 
 def test_a_file_without_the_markers_is_refused(course):

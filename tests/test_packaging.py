@@ -20,6 +20,7 @@ LIGHT = ("longctx_edu", "longctx_edu.cli", "longctx_edu.text", "longctx_edu.teac
     "longctx_edu.teaching.offline",
     "longctx_edu.evaluation.figures",
     "longctx_edu.preflight",
+    "longctx_edu.widgets",
 )
 
 
@@ -57,8 +58,8 @@ def test_the_wheel_holds_every_file_of_the_package_and_no_other(wheel):
     assert held == files_of_the_package()
 
 
-@pytest.mark.parametrize("kind", [".py", ".md"])
-def test_the_wheel_holds_code_and_texts(wheel, kind):
+@pytest.mark.parametrize("kind", [".py", ".md", ".js", ".css"])
+def test_the_wheel_holds_code_texts_and_the_browsers_part_of_views(wheel, kind):
     assert any(name.endswith(kind) for name in wheel.namelist())
 
 

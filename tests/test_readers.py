@@ -13,7 +13,13 @@ from longctx_edu import models
 from longctx_edu.errors import DoesNotFit, LongctxError
 from longctx_edu.events import Answered, Dropped, NoteWritten, Progress, Ready, TokenDecoded
 from longctx_edu.inference import Context, Ledger, chat_prompt, continue_turn
-from longctx_edu.margins import extraction_request, is_empty_note, write_margins
+from longctx_edu.margins import (
+    Margin,
+    extraction_request,
+    is_empty_note,
+    write_margins,
+    write_margins_together,
+)
 from longctx_edu.readers import METHOD_NAMES, option_names, prepare, read, run_in_background
 from longctx_edu.readers.joined import JoinedText
 from longctx_edu.readers.prompting import Words, write
@@ -255,6 +261,20 @@ class TestMargins:
             list(fresh.prefill([*boundary.ids, *request]))
             ids = [i for i in fresh.decode(max_new_tokens=6) if i not in model.end_ids]
             assert list(margin.ids) == ids
+
+    def test_margins_written_together_are_those_written_one_after_another(self, model):
+        reading = small("margins", model)
+        request = continue_turn(model, "\n\n" + extraction_request(QUESTION))
+        apart = list(write_margins(reading._boundaries, request, max_tokens=6))
+        ends = [len(boundary) for boundary in reading._boundaries]
+        events = list(write_margins_together(reading.context, ends, request, max_tokens=6))
+        together = sorted(
+            (event for event in events if isinstance(event, Margin)), key=lambda one: one.segment
+        )
+        for one, other in zip(together, apart, strict=True):
+            assert (one.segment, one.ids, one.ledger) == (other.segment, other.ids, other.ledger)
+            assert one.confidence == pytest.approx(other.confidence, rel=1e-4)
+        assert isinstance(events[0], Progress)
 
     def test_margins_leave_the_cache_bitwise_unchanged(self, model):
         reading = small("margins", model)

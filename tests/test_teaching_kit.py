@@ -1,6 +1,8 @@
 """Predictions, checks, hints and quizzes tell learners what they need and never raise."""
 
 import json
+import subprocess
+import sys
 
 import numpy as np
 import pytest
@@ -16,6 +18,7 @@ from longctx_edu.teaching.lesson import (
     Prediction,
     WrongAnswer,
     by_cases,
+    by_late_cases,
     by_value,
     lesson,
     same,
@@ -205,6 +208,18 @@ class CallableNasty(Nasty):
         return Nasty()
 
 
+class Odd(BaseException):
+    """Neither an Exception nor SystemExit."""
+
+
+def odd(*arguments):
+    raise Odd
+
+
+def recursion(*arguments):
+    return recursion(*arguments)
+
+
 def endless():
     inside = []
     inside.append(inside)
@@ -223,9 +238,16 @@ NASTY = [
     lambda *a: "x" * 10**6,
     lambda *a: {1, 2},
     lambda *a: (_ for _ in ()),
+    odd,
+    recursion,
     print,
     type,
     np.array([[1.0]]),
+    np.array([None]),
+    lambda *a: np.array(["a", None]),
+    lambda *a: np.zeros((0, 3)),
+    lambda *a: np.full((2, 2), np.nan),
+    np.ndarray,
     b"bytes",
     "text",
     {"a": 1},
@@ -266,6 +288,10 @@ def test_no_value_makes_a_check_raise(value):
         (np.True_, True),
         ("a", "a"),
         ({1}, {1}),
+        (1.000001, 1),
+        ([0.0, 1.0], np.array([3e-6, 1.0], np.float32)),
+        ((np.ones(2), 3), (np.ones(2), 3)),
+        (float("-inf"), float("-inf")),
     ],
 )
 def test_equal_values_are_the_same(got, expected):
@@ -274,7 +300,22 @@ def test_equal_values_are_the_same(got, expected):
 
 @pytest.mark.parametrize(
     ("got", "expected"),
-    [(0.31, 0.3), (1, True), (True, 1), ([1], [1, 2]), ("1", 1), ({"a": 1}, {"b": 1}), (None, 0)],
+    [
+        (0.31, 0.3),
+        (1.0001, 1),
+        (10**9 + 1, 10**9),
+        (1, True),
+        (True, 1),
+        ([1], [1, 2]),
+        ("1", 1),
+        ({"a": 1}, {"b": 1}),
+        (None, 0),
+        (3e-6, 0.0),
+        (float("nan"), 1.0),
+        (np.zeros((0, 3)), np.zeros((0, 5))),
+        (np.ones((2, 1)), np.ones((1, 2))),
+        (np.array([1, 0]), np.array([True, False])),
+    ],
 )
 def test_different_values_are_not(got, expected):
     assert not same(got, expected)
@@ -290,9 +331,126 @@ def test_what_is_shown_of_a_value_is_short_and_has_no_address():
 def test_a_value_can_be_asked_for_as_well():
     asked = Exercise("9.1", "t", by_value(0.5), ("a", "b"), 0.5, (WrongAnswer(2, "Upside down."),))
     assert asked.fault(0.5000000001) is None
-    assert asked.fault(2) == "2 is not the value. Upside down."
-    assert asked.fault(3) == "3 is not the value."
+    assert asked.fault(2) == "2 is not the value (tolerance 1e-05). Upside down."
+    assert asked.fault(3) == "3 is not the value (tolerance 1e-05)."
     assert "give a value" in asked.fault(lambda: 0.5)
+
+
+# --- functions of tensors
+
+
+def scores(scale=0.5, size=4):
+    """An exercise of the kind that attention asks for: a matrix of scores from a tensor."""
+    import torch
+
+    def cases():
+        yield Case({"query": torch.eye(2)}, scale * torch.eye(2))
+        query = torch.arange(float(size * size)).reshape(size, size) / 10
+        yield Case({"query": query}, scale * query @ query.T)
+
+    return Exercise(
+        "9.1",
+        "scores",
+        by_late_cases(cases),
+        ("a", "b"),
+        lambda query: scale * query @ query.T,
+        (WrongAnswer(lambda query: query @ query.T, "The scale is missing."),),
+    )
+
+
+def test_a_right_tensor_passes_in_any_float_dtype_as_an_array_or_with_a_gradient():
+    asked = scores()
+    for answer in (
+        asked.solution,
+        lambda query: asked.solution(query.double()),
+        lambda query: asked.solution(query).numpy(),
+        lambda query: asked.solution(query.requires_grad_()),
+        lambda query: asked.solution(query).tolist(),
+        lambda query: query.mul_(0.5) @ (2 * query).T,  # writes into its argument
+    ):
+        assert asked.fault(answer) is None
+
+
+def test_a_tensor_that_is_wrong_is_shown_with_its_smallest_case():
+    fault = scores().fault(lambda query: query @ query.T)
+    assert fault == (
+        "query=[[1.0, 0.0], [0.0, 1.0]]: got [[1.0, 0.0], [0.0, 1.0]], "
+        "expected [[0.5, 0.0], [0.0, 0.5]] (tolerance 1e-05). The scale is missing."
+    )
+
+
+def test_a_tensor_of_the_wrong_shape_hears_both_shapes():
+    fault = scores().fault(lambda query: query[None])
+    assert "got a tensor of shape (1, 2, 2), expected a tensor of shape (2, 2)." in fault
+    fault = scores().fault(lambda query: query.sum().numpy())
+    assert "got an array of shape (), expected a tensor of shape (2, 2)." in fault
+
+
+def test_of_a_large_tensor_only_the_first_place_that_differs_is_shown():
+    import torch
+
+    def last_one_off(query):
+        right = 0.5 * query @ query.T
+        if len(query) > 2:
+            right[-1, -1] += 1
+        return right
+
+    fault = scores(size=5).fault(last_one_off)
+    assert fault == (
+        "query=a tensor of shape (5, 5): at [4, 4] got 13.15, expected 12.15 (tolerance 1e-05)."
+    )
+    assert shown(torch.zeros(10**6)) == "a tensor of shape (1000000,)"
+
+
+def test_a_mask_of_numbers_is_not_a_mask():
+    import torch
+
+    check = by_cases(Case({"n": 2}, torch.ones(2, 2).tril().bool()))
+    assert check(lambda n: torch.ones(n, n).tril().bool()) is None
+    assert check(lambda n: torch.ones(n, n).tril()) == (
+        "n=2: got values of torch.float32, expected torch.bool."
+    )
+
+
+def test_the_tolerance_is_a_choice_of_the_exercise():
+    cases = Case({"n": 3}, 1 / 3)
+    assert by_cases(cases)(lambda n: 0.333) == (
+        "n=3: got 0.333, expected 0.333333 (tolerance 1e-05)."
+    )
+    assert by_cases(cases, tolerance=0.01)(lambda n: 0.333) is None
+    assert by_value(1 / 3, tolerance=0.01)(0.333) is None
+
+
+@pytest.mark.parametrize("number", range(len(NASTY)))
+def test_no_answer_makes_a_check_of_tensors_raise(number):
+    import torch
+
+    nasty = [NASTY[number], lambda query: NASTY[number], lambda query: [query, NASTY[number]]]
+    for answer in (*nasty, lambda query: torch.full_like(query, torch.nan), torch.zeros(1)):
+        assert isinstance(scores().fault(answer), str)
+    for odd_tensor in (
+        torch.zeros(2, 2, device="meta"),
+        torch.eye(2).to_sparse(),
+        torch.eye(2, dtype=torch.complex64),
+    ):
+        assert isinstance(scores().fault(lambda query, got=odd_tensor: got), str)
+
+
+def test_whoever_interrupts_a_check_is_obeyed(desk):
+    def interrupted(*arguments):
+        raise KeyboardInterrupt
+
+    with pytest.raises(KeyboardInterrupt):
+        desk.check("0.1", interrupted)
+
+
+def test_the_lessons_are_listed_without_loading_torch():
+    code = (
+        "import sys; from longctx_edu.teaching import lessons, progress; progress(); "
+        "assert list(lessons.every()); print('torch' in sys.modules)"
+    )
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    assert done.stdout.split()[-1] == "False"
 
 
 def test_none_for_some_cases_is_an_attempt():
@@ -314,13 +472,15 @@ def test_a_lesson_whose_ids_do_not_fit_is_refused():
 # --- solution and quiz
 
 
-def test_a_solution_is_shown_as_source_that_runs(desk, capsys):
-    desk.kit.solution("0.1")
+@pytest.mark.parametrize("exercise", EXERCISES, **BY_ID)
+def test_a_solution_is_shown_as_source_that_runs(exercise, desk, capsys):
+    desk.kit.solution(exercise.id)
     first, _, source = capsys.readouterr().out.partition("\n")
-    assert first == "One solution of exercise 0.1:"
-    names = {}
-    exec(source, names)
-    assert lessons.find(0).exercises["0.1"].fault(names["tokens_left"]) is None
+    assert first == f"One solution of exercise {exercise.id}:"
+    if callable(exercise.solution):  # else a value, which is shown as it is
+        names = {}
+        exec(source, names)
+        assert exercise.fault(names[exercise.solution.__name__]) is None
 
 
 def test_a_quiz_asks_then_judges(desk):

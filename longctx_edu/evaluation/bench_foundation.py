@@ -17,8 +17,10 @@ import urllib.request
 from contextlib import contextmanager
 from pathlib import Path
 
+from longctx_edu.cost import Architecture, prefill_flops
 from longctx_edu.evaluation.figures import Run, figure, median_seconds
 from longctx_edu.evaluation.machine import peak_rss_of
+from longctx_edu.evaluation.samples import sample
 
 ROOT = Path(__file__).parents[2]
 
@@ -103,6 +105,11 @@ def import_seconds(run: Run) -> float:
     return full - bare
 
 
+@sample("foundation.import")
+def import_again() -> float:
+    return import_seconds(Run(quick=True))
+
+
 @figure("warm_load", unit="s", target="<= 3")
 def warm_load(run: Run) -> float:
     """Load the converted model, the libraries already imported."""
@@ -146,27 +153,13 @@ def _log_ids(count: int) -> list[int]:
     return tokenize(_model().tokenizer, lighthouse_log().text).ids[:count]
 
 
-def prefill_flops(config, tokens: int) -> float:
-    """Return the floating-point operations of reading ``tokens`` tokens from an empty cache.
-
-    Two for each weight of the linear layers and token; four for each head dimension and pair of
-    query and earlier key; the head of the language model for the last row only.
-    """
-    hidden, layers = config.hidden_size, config.num_hidden_layers
-    heads, dim = config.num_attention_heads, config.head_dim
-    projections = hidden * dim * (2 * heads + 2 * config.num_key_value_heads)
-    linear = 2 * layers * (projections + 3 * hidden * config.intermediate_size) * tokens
-    attention = 4 * layers * heads * dim * tokens * (tokens + 1) / 2
-    return linear + attention + 2 * hidden * config.vocab_size
-
-
 @figure("prefill_share", unit="ratio", target=">= 0.8")
 def prefill_share(run: Run) -> float:
     """Rate of prefill over the rate of a product of two 2048 x 2048 matrices between the runs."""
     import torch
 
     ids = _log_ids(run.choose(quick=512, plain=4096))
-    flops = prefill_flops(_model().model.config, len(ids))
+    flops = prefill_flops(Architecture.of(_model().model.config), len(ids))
     square = torch.randn(2048, 2048, generator=torch.Generator().manual_seed(run.seed))
 
     def product_rate() -> float:

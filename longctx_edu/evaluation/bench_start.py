@@ -4,7 +4,6 @@ Each method runs as ``longctx ask`` does, in a process of its own, so that its
 peak memory is its own. Questions are spread evenly over the text.
 """
 
-import functools
 import json
 import sys
 import tempfile
@@ -12,6 +11,7 @@ from pathlib import Path
 
 from longctx_edu.evaluation.figures import Run, figure
 from longctx_edu.evaluation.machine import peak_rss_of
+from longctx_edu.evaluation.samples import sample
 from longctx_edu.text import Document, LogQuestion, lighthouse_log, lighthouse_questions
 
 WHOLE, QUARTER = "whole log", "June to August"
@@ -105,7 +105,17 @@ def _ask(method: str, document: Document, questions: list[LogQuestion], *options
     return json.loads(completed.stdout), peak
 
 
-@functools.cache
-def sample() -> LogQuestion:
-    """The question that the tests ask again, to see that the record still holds."""
-    return _part(WHOLE, 6)[1][2]
+@sample("answers.retrieval", needs_model=True)
+def one_answer_by_retrieval() -> dict[str, object]:
+    """One question of the record, asked again."""
+    from longctx_edu import read
+
+    asked = _part(WHOLE, 6)[1][2]
+    answer = read(lighthouse_log(), method="retrieval").ask(
+        asked.question, answer_prefix=asked.answer_prefix, max_new_tokens=12
+    )
+    return {
+        "question": asked.question,
+        "right": asked.gold in answer.text,
+        "tokens_read": answer.ledger.prefilled + answer.ledger.decoded,
+    }

@@ -5,6 +5,7 @@ has a target to meet. ``measure`` runs them, ``write_result`` records them.
 Nothing here knows what any figure means.
 """
 
+import contextlib
 import importlib
 import json
 import math
@@ -310,13 +311,14 @@ class Result:
 
     Attributes:
         command: the command that produced it.
+        seed: the seed of what was drawn at random; None where nothing is.
         figures: the figures' rows (``id, value, unit, target, ok``) by id.
         tables: the tables' rows by the table's name.
     """
 
     command: str
     versions: dict[str, str]
-    seed: int
+    seed: int | None
     machine: dict[str, Any]
     figures: dict[str, dict[str, Any]]
     tables: dict[str, list[dict[str, Any]]]
@@ -379,23 +381,29 @@ def write_result(path: str | os.PathLike, result: Result) -> None:
     part = path.with_name(path.name + ".part")
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
-        part.write_text(json.dumps(content, indent=1, allow_nan=False) + "\n", encoding="utf-8")
+        text = json.dumps(content, indent=1, allow_nan=False) + "\n"
+        part.write_text(text, encoding="utf-8", newline="\n")
         os.replace(part, path)
     except OSError as error:
+        with contextlib.suppress(OSError):
+            part.unlink(missing_ok=True)
         raise LongctxError(
             f"The result could not be written to {path} ({error.strerror}); free the disk or "
             "make the folder writable and record again."
         ) from error
 
 
-def read_result(path: str | os.PathLike) -> Result:
+def read_result(path: str | os.PathLike, *, command: str | None = None) -> Result:
     """Read a recorded result.
+
+    Args:
+        command: what records it again; ``longctx bench NAME --record`` if left out.
 
     Raises:
         LongctxError: if the file is missing, damaged, or of another schema.
     """
     path = Path(path)
-    again = f"record it again with 'longctx bench {path.stem} --record'"
+    again = f"record it again with '{command or f'longctx bench {path.stem} --record'}'"
     try:
         content = json.loads(path.read_text(encoding="utf-8"))
     except OSError as error:

@@ -7,6 +7,7 @@ from importlib import import_module
 
 _HOME = {
     "Context": "context",
+    "Continuations": "continuations",
     "Ledger": "ledger",
     "Prompt": "prompt",
     "can_roll_back": "cache",

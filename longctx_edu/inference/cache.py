@@ -34,7 +34,8 @@ class GrowingLayer(DynamicLayer):
         length = self.get_seq_length()
         total = length + key_states.shape[-2]
         if self._storage is None or not self._storage.may_write(self, length, total):
-            self._move(key_states, value_states, max(total + _SPARE_TOKENS, self.reserve))
+            capacity = self.reserve if total <= self.reserve else total + _SPARE_TOKENS
+            self._move(key_states, value_states, capacity)
         self._storage.keys[:, :, length:total] = key_states
         self._storage.values[:, :, length:total] = value_states
         self._view(total)

@@ -13,7 +13,7 @@ import torch
 from longctx_edu.errors import CacheError
 from longctx_edu.inference import cache as kv
 from longctx_edu.inference.ledger import Ledger
-from longctx_edu.inference.one_token import OneTokenStep, applies_to
+from longctx_edu.inference.llama import LlamaForward, applies_to
 from longctx_edu.models.language_model import LanguageModel
 
 CHUNK_TOKENS = 1024
@@ -59,19 +59,14 @@ class Context:
         """
         if chunk_tokens < 1:
             raise ValueError(f"chunk_tokens must be at least 1, got {chunk_tokens}")
+        forward = self._forward()
         for start in range(0, len(ids), chunk_tokens):
-            self._read(ids[start : start + chunk_tokens])
-            yield min(start + chunk_tokens, len(ids))
-
-    @torch.no_grad()
-    def _read(self, ids: Sequence[int]) -> None:
-        tokens = torch.tensor([list(ids)], device=self.language_model.device)  # (batch 1, tokens)
-        output = self.language_model.model(
-            input_ids=tokens, past_key_values=self.cache, use_cache=True, logits_to_keep=1
-        )
-        self.next_logits = output.logits[0, -1].float()
-        self.ids += ids
-        self._prefilled += len(ids)
+            chunk = list(ids[start : start + chunk_tokens])
+            with torch.no_grad():  # a generator does not keep its caller's mode
+                self.next_logits = forward(chunk, self.cache)
+            self.ids += chunk
+            self._prefilled += len(chunk)
+            yield start + len(chunk)
 
     def decode(self, *, max_new_tokens: int) -> Iterator[int]:
         """Write greedily, token by token, until an end token or ``max_new_tokens``.
@@ -84,15 +79,15 @@ class Context:
         """
         if self.next_logits is None:
             raise CacheError("Nothing to continue from; prefill at least one token first.")
-        step = self._step()
+        forward = self._forward()
         for number in range(max_new_tokens):
             token_id = int(self.next_logits.argmax())
             self._decoded += 1
             yield token_id
             if token_id in self.language_model.end_ids or number + 1 == max_new_tokens:
                 return
-            with torch.no_grad():  # a generator does not keep its caller's mode
-                self.next_logits = step(token_id)
+            with torch.no_grad():
+                self.next_logits = forward([token_id], self.cache)
             self.ids.append(token_id)
             self._fed_back += 1
 
@@ -100,17 +95,14 @@ class Context:
         """Return the logarithm of the probability that the model gives to this next token."""
         return float(self.next_logits.log_softmax(-1)[token_id])
 
-    def _step(self):
+    def _forward(self):
         model = self.language_model.model
-        if applies_to(model, self.cache):
-            one_token = OneTokenStep(model)
-            return lambda token_id: one_token(token_id, self.cache)
-        return self._general_step
+        return LlamaForward(model) if applies_to(model, self.cache) else self._general_forward
 
-    def _general_step(self, token_id: int) -> torch.Tensor:
-        token = torch.tensor([[token_id]], device=self.language_model.device)
+    def _general_forward(self, ids: list[int], cache) -> torch.Tensor:
+        tokens = torch.tensor([ids], device=self.language_model.device)  # (batch 1, tokens)
         output = self.language_model.model(
-            input_ids=token, past_key_values=self.cache, use_cache=True, logits_to_keep=1
+            input_ids=tokens, past_key_values=cache, use_cache=True, logits_to_keep=1
         )
         return output.logits[0, -1].float()
 

@@ -1,7 +1,8 @@
 """Writing in the Margins as a method: read once, note at every segment, answer from text and notes.
 
-A first, sequential form (Russak et al. 2024, section 3): the whole text must fit
-the window, and margins are written one after another, for each question anew.
+The method of Russak et al. 2024, section 3: the whole text must fit the window,
+and margins are written for each question anew, all in one batch where the model's
+cache allows it. The notes that count are chosen by the model's confidence in them.
 """
 
 from collections.abc import Iterator
@@ -10,7 +11,14 @@ from dataclasses import dataclass
 from longctx_edu.errors import LongctxError
 from longctx_edu.events import NoteWritten, Progress
 from longctx_edu.inference import Context, chat_prompt, continue_turn
-from longctx_edu.margins import extraction_request, surest_notes, write_margins
+from longctx_edu.inference.continuations import served
+from longctx_edu.margins import (
+    Margin,
+    extraction_request,
+    surest_notes,
+    write_margins,
+    write_margins_together,
+)
 from longctx_edu.readers.interface import ANY_LENGTH
 from longctx_edu.readers.joined import JoinedText
 from longctx_edu.readers.prompting import assert_fits, prefix_of_all_questions, total, write
@@ -65,14 +73,16 @@ class MarginsReading(Reading):
         request = continue_turn(self.model, "\n\n" + extraction_request(question))
         longest = len(self.context) + len(request) + self.options.margin_tokens
         assert_fits(self.model, longest, 0, any_length=ANY_LENGTH)
-        notes, margins = [], []
-        for margin in write_margins(
-            self._boundaries, request, max_tokens=self.options.margin_tokens
-        ):
-            note = self.model.tokenizer.decode(margin.ids, skip_special_tokens=True).strip()
-            yield NoteWritten(margin.segment, len(self._segments), note, margin.confidence)
-            notes.append(note)
-            margins.append(margin)
+        margins = []
+        for event in self._write_margins(request):
+            if isinstance(event, Margin):
+                margins.append(event)
+                note = self._words(event)
+                yield NoteWritten(event.segment, len(self._segments), note, event.confidence)
+            else:
+                yield event
+        margins.sort(key=lambda margin: margin.segment)
+        notes = [self._words(margin) for margin in margins]
         confidences = [margin.confidence for margin in margins]
         kept = surest_notes(notes, confidences, self.options.share)
         user = self._before_question + _labelled([notes[n] for n in kept]) + question
@@ -96,6 +106,16 @@ class MarginsReading(Reading):
         }
         ledger = total([margin.ledger for margin in margins] + [written.ledger])
         return Answer(written.text, tuple(citations), ledger, trace=trace)
+
+    def _write_margins(self, request: list[int]) -> Iterator:
+        longest = self.options.margin_tokens
+        if served(self.context):
+            ends = [len(boundary) for boundary in self._boundaries]
+            return write_margins_together(self.context, ends, request, max_tokens=longest)
+        return write_margins(self._boundaries, request, max_tokens=longest)
+
+    def _words(self, margin: Margin) -> str:
+        return self.model.tokenizer.decode(margin.ids, skip_special_tokens=True).strip()
 
 
 def _tokens_of_user(prompt, text: str) -> tuple[Tokens, int]:

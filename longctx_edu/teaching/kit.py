@@ -112,7 +112,9 @@ class Kit:
             return
         try:
             fault = exercise.fault(answer)
-        except (Exception, SystemExit) as error:  # the learner's object may do anything
+        except KeyboardInterrupt:
+            raise  # whoever interrupts the kernel means it
+        except BaseException as error:  # the learner's object may do anything
             fault = f"the answer could not be examined ({type(error).__name__})."
         if fault is None:
             self._progress.note("exercises", exercise.id, "done")

@@ -6,10 +6,12 @@ answer is guarded; a learner's endless loop is not (interrupt the kernel).
 """
 
 import copy
+import functools
+import itertools
 import math
 import re
 import reprlib
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
 from typing import Any, NamedTuple
 
@@ -124,6 +126,9 @@ def lesson(number: int, *items: Prediction | Exercise | Question) -> Lesson:
     return Lesson(number, *groups)
 
 
+TOLERANCE = 1e-5
+
+
 @dataclass(frozen=True)
 class Case:
     """Arguments for a learner's function, by name, and what it must return."""
@@ -132,16 +137,29 @@ class Case:
     expected: object
 
 
-def by_cases(*cases: Case) -> Check:
+def by_cases(*cases: Case, tolerance: float = TOLERANCE) -> Check:
     """Return a check of a function by its results; put the smallest case first.
 
-    The arguments are handed over in order, so the learner may name them freely.
+    The arguments are handed over in order, so the learner may name them freely,
+    and as copies, so that a function that writes into them spoils no other case.
+
+    Args:
+        tolerance: as in ``same``.
     """
+    return by_late_cases(lambda: cases, tolerance=tolerance)
+
+
+def by_late_cases(make: Callable[[], Iterable[Case]], *, tolerance: float = TOLERANCE) -> Check:
+    """Return the check of ``by_cases`` for cases that are made when something is checked.
+
+    For cases that hold tensors, so that a lesson is listed without loading torch.
+    """
+    made = functools.cache(lambda: tuple(make()))
 
     def check(answer: object) -> str | None:
         if not callable(answer):
             return f"give the function itself, not {shown(answer)}."
-        faults = [_fault_in(answer, case) for case in cases]
+        faults = [_fault_in(answer, case, tolerance) for case in made()]
         if all(fault is not None and fault.untouched for fault in faults):
             return NOT_ATTEMPTED
         return next((fault.text for fault in faults if fault is not None), None)
@@ -149,39 +167,55 @@ def by_cases(*cases: Case) -> Check:
     return check
 
 
-def by_value(expected: object) -> Check:
+def by_value(expected: object, *, tolerance: float = TOLERANCE) -> Check:
     """Return a check of a value, such as a number that the learner worked out."""
 
     def check(answer: object) -> str | None:
         if callable(answer):
             return f"give a value, not {shown(answer)}."
-        return None if same(answer, expected) else f"{shown(answer)} is not the value."
+        if same(answer, expected, tolerance=tolerance):
+            return None
+        return f"{shown(answer)} is not the value{_precision(expected, tolerance)}."
 
     return check
 
 
-def same(got: Any, expected: Any) -> bool:
-    """Say whether an answer equals what is expected; numbers within one part in a million.
+def same(got: Any, expected: Any, *, tolerance: float = TOLERANCE) -> bool:
+    """Say whether an answer equals what is expected.
 
-    Arrays and tensors count as lists, and lists as tuples. Anything that cannot
-    be compared is different.
+    Whole numbers are equal or not. Any other number may differ by ``tolerance``
+    times what is expected or, within an array or tensor, times its largest value:
+    a zero computed in float32 is not exactly zero. Arrays and tensors count as
+    lists, and lists as tuples. Anything that cannot be compared is different.
     """
     try:
-        return _same(got, expected)
+        return _same(got, expected, tolerance)
     except (Exception, SystemExit):
         return False
 
 
 def shown(value: object) -> str:
-    """Return the value as short text that is the same on every run."""
+    """Return the value as short text that is the same on every run.
+
+    Of an array or tensor with more than 16 values only the shape is told.
+    """
     try:
+        if _is_array(value):
+            few = math.prod(value.shape) <= _SHORT.maxlist
+            return _SHORT.repr(value.tolist()) if few else _shape(value)
         return re.sub(r" at 0x[0-9a-fA-F]+", "", _SHORT.repr(value))
     except (Exception, SystemExit):
         return "a value that cannot be shown"
 
 
-_SHORT = reprlib.Repr()
-_SHORT.maxlist = _SHORT.maxtuple = _SHORT.maxdict = 8
+class _Short(reprlib.Repr):
+    def repr_float(self, value: float, level: int) -> str:
+        return f"{value:.6g}" if value % 1 else repr(value)
+
+
+_SHORT = _Short()
+_SHORT.maxlist = _SHORT.maxtuple = 16
+_SHORT.maxdict = 8
 _SHORT.maxstring = _SHORT.maxother = 80
 
 
@@ -190,37 +224,105 @@ class _Fault(NamedTuple):
     untouched: bool = False  # as an untouched stub behaves
 
 
-def _fault_in(function: Callable, case: Case) -> _Fault | None:
+def _fault_in(function: Callable, case: Case, tolerance: float) -> _Fault | None:
     given = ", ".join(f"{name}={shown(value)}" for name, value in case.arguments.items())
-    wanted = f"expected {shown(case.expected)}."
+    arguments = copy.deepcopy(list(case.arguments.values()))
     try:
-        got = function(*copy.deepcopy(list(case.arguments.values())))
-    except (Exception, SystemExit) as error:
-        text = f"{given}: it raised {type(error).__name__}, {wanted}"
+        got = function(*arguments)
+    except KeyboardInterrupt:
+        raise  # whoever interrupts the kernel means it
+    except BaseException as error:
+        text = f"{given}: it raised {type(error).__name__}, expected {shown(case.expected)}."
         return _Fault(text, untouched=isinstance(error, NotImplementedError))
-    if same(got, case.expected):
+    if same(got, case.expected, tolerance=tolerance):
         return None
-    return _Fault(f"{given}: got {shown(got)}, {wanted}", untouched=got is None or got is ...)
+    text = f"{given}: {_difference(got, case.expected, tolerance)}."
+    return _Fault(text, untouched=got is None or got is ...)
 
 
-def _same(got: Any, expected: Any) -> bool:
-    if hasattr(got, "tolist"):
-        got = got.tolist()
+def _difference(got: Any, expected: Any, tolerance: float) -> str:
+    """Return where a wrong result goes wrong: its shape, its kind, one place, or all of it."""
+    precision = _precision(expected, tolerance)
+    try:
+        if _is_array(got) and _is_array(expected):
+            if tuple(got.shape) != tuple(expected.shape):
+                return f"got {_shape(got)}, expected {_shape(expected)}"
+            if ("bool" in str(got.dtype)) != ("bool" in str(expected.dtype)):
+                return f"got values of {got.dtype}, expected {expected.dtype}"
+            if math.prod(expected.shape) > _SHORT.maxlist:
+                place = _first_difference(got, expected, tolerance)
+                one, other = shown(got[place]), shown(expected[place])
+                return f"at {list(place)} got {one}, expected {other}{precision}"
+    except (Exception, SystemExit):
+        pass  # the learner's object cannot be looked at in detail
+    return f"got {shown(got)}, expected {shown(expected)}{precision}"
+
+
+def _first_difference(got: Any, expected: Any, tolerance: float) -> tuple[int, ...]:
+    slack = tolerance * _largest(expected.tolist())
+    for place in itertools.product(*map(range, expected.shape)):
+        if not _same(got[place].tolist(), expected[place].tolist(), tolerance, slack):
+            return place
+    raise ValueError("The arrays do not differ.")
+
+
+def _precision(expected: Any, tolerance: float) -> str:
+    """Return what to say of the tolerance: nothing where only whole values are compared."""
+    plain = expected.tolist() if _is_array(expected) else expected
+    if any(isinstance(value, float) for value in _flat(plain)):
+        return f" (tolerance {tolerance:g})"
+    return ""
+
+
+def _is_array(value: Any) -> bool:
+    """Say whether it is an array or number of numpy, or a tensor."""
+    return not isinstance(value, type) and hasattr(value, "tolist") and hasattr(value, "shape")
+
+
+def _shape(array: Any) -> str:
+    kind = "a tensor" if "Tensor" in type(array).__name__ else "an array"
+    return f"{kind} of shape {tuple(array.shape)}"
+
+
+def _flat(value: Any) -> Iterator[Any]:
+    if isinstance(value, list | tuple):
+        for inner in value:
+            yield from _flat(inner.tolist() if _is_array(inner) else inner)
+    else:
+        yield value
+
+
+def _largest(value: Any) -> float:
+    numbers = (abs(one) for one in _flat(value) if isinstance(one, int | float))
+    return max((number for number in numbers if math.isfinite(number)), default=0.0)
+
+
+def _same(got: Any, expected: Any, tolerance: float, slack: float = 1e-9) -> bool:
+    if _is_array(got) or _is_array(expected):
+        if _is_array(got) and _is_array(expected) and tuple(got.shape) != tuple(expected.shape):
+            return False
+        got, expected = (one.tolist() if _is_array(one) else one for one in (got, expected))
+        slack = max(slack, tolerance * _largest(expected))
     if isinstance(expected, bool) or isinstance(got, bool):
         return got is expected
+    if isinstance(expected, int) and isinstance(got, int):
+        return got == expected
     if isinstance(expected, int | float):
-        close = math.isclose(got, expected, rel_tol=1e-6, abs_tol=1e-9)
+        close = math.isclose(got, expected, rel_tol=tolerance, abs_tol=slack)
         return isinstance(got, int | float) and close
     if isinstance(expected, list | tuple):
         return (
             isinstance(got, list | tuple)
             and len(got) == len(expected)
-            and all(_same(one, other) for one, other in zip(got, expected, strict=True))
+            and all(
+                _same(one, other, tolerance, slack)
+                for one, other in zip(got, expected, strict=True)
+            )
         )
     if isinstance(expected, Mapping):
         return (
             isinstance(got, Mapping)
             and got.keys() == expected.keys()
-            and all(_same(got[key], expected[key]) for key in expected)
+            and all(_same(got[key], expected[key], tolerance) for key in expected)
         )
     return type(got) is type(expected) and bool(got == expected)

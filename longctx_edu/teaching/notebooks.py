@@ -1,6 +1,7 @@
 """Run, check, measure and start the notebooks of the course.
 
     python -m longctx_edu.teaching.notebooks run|check|measure [NAME ...]
+    python -m longctx_edu.teaching.notebooks tables
     python -m longctx_edu.teaching.notebooks new NN_name
 
 ``run`` executes top to bottom in a fresh kernel and saves the canonical form (see
@@ -17,16 +18,18 @@ import tempfile
 import threading
 import time
 from collections.abc import Callable, Sequence
-from dataclasses import asdict
+from dataclasses import asdict, replace
 from pathlib import Path
 
 from longctx_edu.errors import LongctxError
+from longctx_edu.evaluation.figures import Result, read_result, write_result
 from longctx_edu.evaluation.machine import machine, versions
 from longctx_edu.teaching import badges, canonical, template
 from longctx_edu.teaching.canonical import Notebook
 from longctx_edu.teaching.offline import no_network
 from longctx_edu.teaching.structure import structure_faults
 from longctx_edu.teaching.tables import (
+    COMMAND,
     RECORD,
     Measured,
     course_notebooks,
@@ -55,7 +58,6 @@ FOLDER = Path("notebooks")
 CELL_TIMEOUT = 120  # seconds
 BUDGET_SECONDS = 90
 BUDGET_BYTES = 1_500_000_000
-COMMAND = "python -m longctx_edu.teaching.notebooks measure --record"
 
 # What a library says about its progress or its version belongs in no saved notebook,
 # and sets are to be printed in the same order on every run. Whatever compares
@@ -185,24 +187,22 @@ def record(measured: Sequence[Measured], folder: Path = FOLDER) -> Path:
 
     Rows of notebooks that were not measured now stay only where versions and
     machine are the same, since one record describes one machine.
+
+    Raises:
+        LongctxError: if the file there is damaged or not a recorded result.
     """
     path = folder / RECORD
-    result = {
-        "schema": 1,
-        "command": COMMAND,
-        "versions": versions(),
-        "seed": None,
-        "machine": machine(),
-    }
-    rows = {}
+    rows = {one.notebook: asdict(one) for one in measured}
+    result = Result(COMMAND, versions(), seed=None, machine=machine(), figures={}, tables={})
     if path.exists():
-        former = json.loads(path.read_text(encoding="utf-8"))
-        if all(former.get(key) == result[key] for key in result):
-            rows = {row["notebook"]: row for row in former["rows"]}
-    rows.update({one.notebook: asdict(one) for one in measured})
-    result["rows"] = [rows[name] for name in sorted(rows) if (folder / f"{name}.ipynb").exists()]
-    path.parent.mkdir(parents=True, exist_ok=True)
-    canonical.write_text(path, json.dumps(result, indent=1, ensure_ascii=False) + "\n")
+        try:
+            former = read_result(path, command=COMMAND)
+        except LongctxError as error:
+            raise LongctxError(f"{error} Nothing was recorded; remove the file first.") from error
+        if (former.versions, former.machine) == (result.versions, result.machine):
+            rows = {row["notebook"]: row for row in former.tables["notebooks"]} | rows
+    kept = [rows[name] for name in sorted(rows) if (folder / f"{name}.ipynb").exists()]
+    write_result(path, replace(result, tables={"notebooks": kept}))
     return path
 
 
@@ -265,11 +265,16 @@ def _measure_command(options: argparse.Namespace) -> int:
         measured.append(one)
     if options.record:
         print(f"recorded in {record(measured, options.folder)}")
-        for path in write_tables(options.folder.resolve().parent):
-            print(f"table renewed in {path.name}")
+        _tables_command(options)
     for sentence in over:
         print(sentence)
     return 1 if over else 0
+
+
+def _tables_command(options: argparse.Namespace) -> int:
+    for path in write_tables(options.folder.resolve().parent):
+        print(f"tables renewed in {path.name}")
+    return 0
 
 
 def _new_command(options: argparse.Namespace) -> int:
@@ -281,11 +286,12 @@ def _parser() -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(
         prog="python -m longctx_edu.teaching.notebooks", description=__doc__.partition("\n")[0]
     )
-    commands = parser.add_subparsers(required=True, metavar="run|check|measure|new")
+    commands = parser.add_subparsers(required=True, metavar="run|check|measure|tables|new")
     for name, command, about in (
         ("run", _run_command, "execute and save in canonical form"),
         ("check", _check_command, "say which rules a notebook breaks"),
         ("measure", _measure_command, "execute for seconds and peak memory"),
+        ("tables", _tables_command, "renew the tables of README.md and INSTRUCTOR.md"),
         ("new", _new_command, "start a notebook from the template"),
     ):
         sub = commands.add_parser(name, help=about, description=about)
@@ -293,7 +299,7 @@ def _parser() -> argparse.ArgumentParser:
         sub.add_argument("--folder", type=Path, default=FOLDER, help="where the notebooks lie")
         if name == "new":
             sub.add_argument("name", help="such as 07_long_documents")
-        else:
+        elif name != "tables":
             sub.add_argument("names", nargs="*", help="such as 00; all notebooks if none is named")
         if name in ("run", "measure"):
             sub.add_argument("--timeout", type=int, default=CELL_TIMEOUT, help="seconds a cell")

@@ -11,7 +11,7 @@ from collections.abc import Iterable, Iterator
 from pathlib import Path
 
 from longctx_edu.errors import LongctxError
-from longctx_edu.teaching import badges, lessons
+from longctx_edu.teaching import badges, lessons, slides
 from longctx_edu.teaching.canonical import (
     Cell,
     Notebook,
@@ -86,6 +86,7 @@ def notebook_faults(notebook: Notebook, number: str) -> list[str]:
         _opening_faults(cells),
         _closing_faults(cells),
         _kit_faults(cells, int(number)),
+        _slide_faults(cells, int(number)),
         _size_faults(cells),
         _source_faults(cells),
         _picture_faults(cells),
@@ -220,6 +221,13 @@ def _lesson_faults(calls: dict[str, list[tuple[str, int]]], number: int) -> Iter
             yield f"{name}({item!r}) is not in lessons/lesson_{number:02d}.py."
         for item in sorted(set(known) - used):
             yield f"lessons/lesson_{number:02d}.py has an unused item: {name}({item!r})."
+
+
+def _slide_faults(cells: list[Cell], number: int) -> Iterator[str]:
+    boxes = [text for _, text, _ in _headings(cells) if text.startswith(slides.BOX)]
+    for slide in slides.slides_of(number):
+        if slide.wrong and not any(re.search(rf"\b{slide.id}\b", text) for text in boxes):
+            yield f"Slide {slide.id} needs its box: a heading `### {slides.BOX} ({slide.id})`."
 
 
 def _size_faults(cells: list[Cell]) -> Iterator[str]:

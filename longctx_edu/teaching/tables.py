@@ -1,19 +1,19 @@
-"""The tables of notebooks in README.md and INSTRUCTOR.md: question, minutes, time, memory.
+"""The tables of notebooks and slides in README.md and INSTRUCTOR.md.
 
-They are made of what the notebooks say and of what was recorded when they were
-measured, so that no number in them is typed by hand.
+They are made of what the notebooks say, of what was recorded when they were
+measured, and of the map of the slides, so that nothing in them is typed by hand.
 """
 
-import json
 from dataclasses import dataclass
 from pathlib import Path
 
 from longctx_edu.errors import LongctxError
-from longctx_edu.teaching import badges, canonical, structure
+from longctx_edu.evaluation.figures import read_result
+from longctx_edu.teaching import badges, canonical, slides, structure
 from longctx_edu.teaching.canonical import Notebook
 
 RECORD = Path("results", "notebooks.json")
-BEGIN, END = "<!-- notebooks:begin -->", "<!-- notebooks:end -->"
+COMMAND = "python -m longctx_edu.teaching.notebooks measure --record"
 
 
 @dataclass(frozen=True)
@@ -31,33 +31,36 @@ def course_notebooks(folder: Path) -> list[Path]:
 
 
 def render_tables(root: Path) -> dict[Path, str]:
-    """Return the texts of README.md and INSTRUCTOR.md with their tables of notebooks renewed.
+    """Return the texts of README.md and INSTRUCTOR.md with their tables renewed.
 
-    The tables stand between ``<!-- notebooks:begin -->`` and
-    ``<!-- notebooks:end -->``. They hold what the notebooks say (question,
-    minutes, badges) and what ``measure --record`` recorded. A file that does not
-    exist is left out.
+    A table of notebooks stands between ``<!-- notebooks:begin -->`` and
+    ``<!-- notebooks:end -->``. It holds what the notebooks say (question,
+    minutes, badges) and what ``measure --record`` recorded. INSTRUCTOR.md has a
+    table of slides as well, between ``<!-- slides:begin -->`` and its end. A file
+    that does not exist is left out.
 
     Raises:
         LongctxError: if one of the files lacks the markers.
     """
     root = Path(root)
     folder = root / "notebooks"
-    record_file = folder / RECORD
     rows = {}
-    if record_file.exists():
-        recorded = json.loads(record_file.read_text(encoding="utf-8"))["rows"]
+    if (folder / RECORD).exists():
+        recorded = read_result(folder / RECORD, command=COMMAND).tables["notebooks"]
         rows = {row["notebook"]: Measured(**row) for row in recorded}
     notebooks = [(path, canonical.load(path)) for path in course_notebooks(folder)]
     tables = {
-        root / "README.md": _reader_table(notebooks, rows),
-        folder / "INSTRUCTOR.md": _instructor_table(notebooks, rows),
+        root / "README.md": {"notebooks": _reader_table(notebooks, rows)},
+        folder / "INSTRUCTOR.md": {
+            "notebooks": _instructor_table(notebooks, rows),
+            "slides": _slide_table(folder),
+        },
     }
-    return {path: _with_table(path, table) for path, table in tables.items() if path.exists()}
+    return {path: _with_tables(path, these) for path, these in tables.items() if path.exists()}
 
 
 def write_tables(root: Path) -> list[Path]:
-    """Renew the tables of notebooks; return the files that changed."""
+    """Renew the tables; return the files that changed."""
     texts = render_tables(root)
     return [path for path, text in texts.items() if canonical.write_text(path, text)]
 
@@ -122,12 +125,32 @@ def _table(header: list[str], lines: list[list[str]]) -> str:
     return "\n".join("| " + " | ".join(row) + " |" for row in rows)
 
 
-def _with_table(path: Path, table: str) -> str:
+def _slide_table(folder: Path) -> str:
+    lines = [
+        [slide.id, _place(slide, folder), slide.wrong or "", "<br>".join(map(_became, slide.names))]
+        for slide in slides.slides()
+    ]
+    return _table(["Slide", "Notebook", slides.BOX, "Names on it and what became of them"], lines)
+
+
+def _place(slide: slides.Slide, folder: Path) -> str:
+    there = (folder / slide.file).exists()
+    return f"[{slide.place}]({slide.file})" if there else f"{slide.place} (planned)"
+
+
+def _became(name: slides.SlideName) -> str:
+    if name.dropped:
+        return f"`{name.name}`: left out, {name.dropped}"
+    return f"`{name.name}`: {'' if name.home else 'absorbed by '}`{name.path}`"
+
+
+def _with_tables(path: Path, tables: dict[str, str]) -> str:
     text = path.read_text(encoding="utf-8")
-    before, begin, rest = text.partition(BEGIN)
-    _, end, after = rest.partition(END)
-    if not begin or not end:
-        raise LongctxError(
-            f"{path} needs the lines {BEGIN} and {END}; the table goes between them."
-        )
-    return f"{before}{BEGIN}\n{table}\n{END}{after}"
+    for name, table in tables.items():
+        begin, end = f"<!-- {name}:begin -->", f"<!-- {name}:end -->"
+        before, found_begin, rest = text.partition(begin)
+        _, found_end, after = rest.partition(end)
+        if not found_begin or not found_end:
+            raise LongctxError(f"{path} needs the lines {begin} and {end}; a table goes between.")
+        text = f"{before}{begin}\n{table}\n{end}{after}"
+    return text

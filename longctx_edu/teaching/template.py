@@ -4,7 +4,7 @@ The texts say what belongs where; ``structure_faults`` then names what is still
 missing. It writes no teaching content.
 """
 
-from longctx_edu.teaching import canonical
+from longctx_edu.teaching import canonical, slides
 from longctx_edu.teaching.badges import MARKER, colab_cell
 
 
@@ -38,6 +38,7 @@ def new_notebook(number: str) -> canonical.Notebook:
         _code(f'predict("{n}.2", None)'),
         _code(f'reveal("{n}.2")'),
         _markdown("**What you should see.** The numbers of the cell above, and why."),
+        *_slide_boxes(n),
         _markdown("## What it costs\n\nTokens, seconds and bytes, measured."),
         _exercise_text(n, 1),
         _exercise_stub(n, 1),
@@ -67,6 +68,18 @@ def new_notebook(number: str) -> canonical.Notebook:
         "nbformat": 4,
         "nbformat_minor": 5,
     }
+
+
+def _slide_boxes(n: int) -> list[canonical.Cell]:
+    return [
+        _markdown(
+            f"### {slides.BOX} ({slide.id})\n\n{slide.wrong}\n\n"
+            "The idea in our own words; then a cell that shows the fault by a number, and one "
+            "with the right version."
+        )
+        for slide in slides.slides_of(n)
+        if slide.wrong
+    ]
 
 
 def _exercise_text(n: int, exercise: int) -> canonical.Cell:

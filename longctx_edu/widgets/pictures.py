@@ -1,9 +1,10 @@
-"""Pictures drawn from recorded results, for notebooks and for README.
+"""Pictures of results, for notebooks and for README: bars of methods, lines over lengths.
 
 ``python -m longctx_edu.widgets.pictures`` draws README's picture anew; a test
 holds the saved one equal to what the record says.
 """
 
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 from longctx_edu.evaluation.figures import Result
@@ -55,6 +56,47 @@ def describe(result: Result) -> str:
         for row in _methods(result)
     ]
     return "; ".join(parts)
+
+
+def lines_by_length(
+    panels: Mapping[str, Mapping[str, tuple[Sequence[float], Sequence[float]]]],
+    *,
+    log: bool = False,
+    marks: Mapping[str, float] | None = None,
+):
+    """Draw lines over the length of a text; each panel's name is what its lines measure.
+
+    Args:
+        panels: by what is measured, then by the line's name, ``(tokens, values)``.
+        log: whether both axes are logarithmic, where a power of the length is a straight
+            line; else values begin at 0.
+        marks: lengths to mark by an upright line in every panel, by name.
+
+    Returns:
+        a matplotlib figure.
+    """
+    import matplotlib.pyplot as plt
+
+    with style():
+        size = (6.8, 3.6) if len(panels) == 1 else (4.8 * len(panels), 3.4)
+        figure, row = plt.subplots(1, len(panels), figsize=size, squeeze=False)
+        for axes, (measured, lines) in zip(row[0], panels.items(), strict=True):
+            for (name, (tokens, values)), mark in zip(lines.items(), "osD^v", strict=False):
+                axes.plot(tokens, values, marker=mark, markersize=6, label=name)
+            for name, length in (marks or {}).items():
+                axes.axvline(length, color="#666666", linestyle="--", label=name)
+            axes.set(xlabel="tokens of the text", ylabel=measured)
+            if log:
+                axes.set(xscale="log", yscale="log")
+            else:
+                axes.set_ylim(0, 1.1 * max(max(values) for _, values in lines.values()))
+            lengths = sorted({length for tokens, _ in lines.values() for length in tokens})
+            shown = lengths[:: -max(1, -(-len(lengths) // 5))]  # the longest for certain
+            axes.set_xticks(shown, [f"{length:,.0f}" for length in shown])
+            axes.set_xticks([], minor=True)
+            if len(lines) > 1 or marks:
+                axes.legend()
+    return figure
 
 
 def _methods(result: Result) -> list[dict]:

@@ -9,6 +9,7 @@ import base64
 import io
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
+from functools import cache
 from types import MappingProxyType
 from typing import TYPE_CHECKING
 
@@ -68,6 +69,40 @@ def png(figure: "Figure") -> bytes:
     # Without the entry for the software no version of matplotlib stands in the file.
     figure.savefig(buffer, format="png", dpi=DPI, bbox_inches="tight", metadata={"Software": None})
     return buffer.getvalue()
+
+
+def svg(figure: "Figure") -> bytes:
+    """Return the figure as SVG, its letters as shapes; the same figure gives the same bytes."""
+    import matplotlib as mpl
+
+    buffer = io.BytesIO()
+    # The salt takes the place of chance in the names inside the file.
+    with mpl.rc_context({"svg.hashsalt": "longctx_edu", "svg.fonttype": "path"}):
+        facts = {"Date": None, "Creator": None}
+        figure.savefig(buffer, format="svg", bbox_inches="tight", metadata=facts)
+    return buffer.getvalue()
+
+
+def legible(text: str) -> str:
+    """Return a token's text as a figure can write it: one line, every character in its font.
+
+    Line ends, tabs and spaces alone become signs; what DejaVu Sans lacks (Chinese, most
+    emoji) becomes a square; nothing at all becomes a small one. Write it with
+    ``parse_math=False``, or two dollar signs would make a formula of it.
+    """
+    if text and not text.strip(" "):
+        text = text.replace(" ", "␣")
+    text = text.replace("\r\n", "\n").translate({10: "⏎", 13: "⏎", 9: "⇥"})
+    known = _characters_of_the_font()
+    shown = "".join(one if ord(one) in known and ord(one) >= 32 else "□" for one in text)
+    return shown or "▫"
+
+
+@cache
+def _characters_of_the_font() -> frozenset[int]:
+    from matplotlib import font_manager
+
+    return frozenset(font_manager.get_font(font_manager.findfont("DejaVu Sans")).get_charmap())
 
 
 def show(figure: "Figure", description: str) -> None:

@@ -1,7 +1,9 @@
 """The content of the lessons: one module a notebook, ``lesson_00`` for notebook 00.
 
 A module defines ``LESSON``. Adding a lesson is adding its module; nothing is
-registered anywhere else.
+registered anywhere else. Importing it loads no torch: cases with tensors are made
+late (``by_late_cases``), and a function that needs torch imports it inside, so that
+its source runs where ``solution`` shows it.
 """
 
 import pkgutil

@@ -1,0 +1,31 @@
+"""Attention itself: softmax and linear, what a run attended to, and where a question looks.
+
+Names are imported on first use, since all of this needs torch.
+"""
+
+from importlib import import_module
+
+_HOME = {
+    "AttentionRecord": "record",
+    "Rotation": "rotation",
+    "blocks_of": "block_mass",
+    "capture": "recording",
+    "capturing": "recording",
+    "choosing_layers": "block_mass",
+    "linear_attention": "linear",
+    "linear_attention_quadratic": "linear",
+    "linear_attention_recurrent": "linear",
+    "mass_on_segments": "block_mass",
+    "question_mass": "block_mass",
+    "score_segments": "block_mass",
+    "scaled_dot_product": "softmax",
+    "scaled_dot_product_in_loops": "softmax",
+}
+
+__all__ = [*_HOME]
+
+
+def __getattr__(name):
+    if name in _HOME:
+        return getattr(import_module(f"{__name__}.{_HOME[name]}"), name)
+    raise AttributeError(f"module {__name__!r} has no attribute {name!r}")

@@ -1,0 +1,58 @@
+// needs: dom
+// One selection for all parts: layer, head, query and key. What is chosen lies in traits, so
+// that Python and other views share it; what the pointer or the cursor touches stays here.
+
+const SELECTED = ["layer", "head", "query", "key"];
+const NONE = -1;
+
+class Selection {
+  constructor(model, changed, signal) {
+    this.model = model;
+    this.changed = changed;
+    this.touched = null;
+    // Several traits may change at once; the parts are told once.
+    this.waiting = false;
+    follow(model, SELECTED.map((name) => `change:${name}`), () => this.tell(), signal);
+    // What Python or another view chooses is shown, wherever the pointer rests.
+    follow(model, ["change:query", "change:key"], () => { this.touched = null; }, signal);
+  }
+
+  get(name) {
+    return this.model.get(name);
+  }
+
+  // The cell to show: the touched one, else the chosen one; NONE where there is none.
+  get query() {
+    return this.touched ? this.touched.query : this.get("query");
+  }
+
+  get key() {
+    return this.touched ? this.touched.key : this.get("key");
+  }
+
+  touch(cell) {
+    const before = this.touched;
+    if (before?.query === cell?.query && before?.key === cell?.key) return;
+    this.touched = cell;
+    this.tell();
+  }
+
+  choose(values) {
+    for (const [name, value] of Object.entries(values)) this.model.set(name, value);
+    this.model.save_changes();
+    this.tell();
+  }
+
+  release() {
+    this.choose({ query: NONE, key: NONE });
+  }
+
+  tell() {
+    if (this.waiting) return;
+    this.waiting = true;
+    queueMicrotask(() => {
+      this.waiting = false;
+      this.changed();
+    });
+  }
+}
