@@ -127,36 +127,26 @@ def test_the_default_layers_are_the_middle_ones():
     assert all(len(choosing_layers(layers)) >= 1 for layers in range(1, 8))
 
 
+SMALL = dict(
+    vocab_size=300,
+    hidden_size=32,
+    intermediate_size=48,
+    num_hidden_layers=2,
+    num_attention_heads=4,
+    num_key_value_heads=2,
+)
+
+
 def test_a_model_that_drops_old_keys_is_refused():
-    config = MistralConfig(
-        vocab_size=300,
-        hidden_size=32,
-        intermediate_size=48,
-        num_hidden_layers=2,
-        num_attention_heads=4,
-        num_key_value_heads=2,
-        sliding_window=16,
-    )
+    config = MistralConfig(**SMALL, sliding_window=16)
     dropping = describe(MistralForCausalLM(config).eval(), models.tiny().tokenizer)
     with pytest.raises(ModelError, match="full attention"):
         question_mass(read(dropping, TEXT), [70, 71])
 
 
 def test_a_model_that_scales_what_it_rotates_scores_as_it_attends():
-    stretched = LlamaConfig(
-        vocab_size=300,
-        hidden_size=32,
-        intermediate_size=48,
-        num_hidden_layers=2,
-        num_attention_heads=4,
-        num_key_value_heads=2,
-        rope_parameters={
-            "rope_type": "yarn",
-            "rope_theta": 10000.0,
-            "factor": 8.0,
-            "original_max_position_embeddings": 64,
-        },
-    )
+    yarn = dict(rope_type="yarn", rope_theta=1e4, factor=8.0, original_max_position_embeddings=64)
+    stretched = LlamaConfig(**SMALL, rope_parameters=yarn)
     rotation = Rotation(LlamaForCausalLM(stretched))
     query, key = torch.randn(4, 1, 8), torch.randn(4, 1, 8)
     assert rotation._scaling > 1.1

@@ -197,16 +197,13 @@ def block_recall(run: Run) -> float:
     """Share of questions whose answer lies in one of the four blocks they put most mass on."""
     from longctx_edu.attention import question_mass
     from longctx_edu.evaluation.tasks import by_document, generate
-    from longctx_edu.evaluation.tasks.facts import Facts
     from longctx_edu.inference import Context
     from longctx_edu.text import tokenize
 
     tokenizer = _model().tokenizer
     length, count = run.choose(quick=1024, plain=4096), run.choose(quick=8, plain=64)
     ranks = []
-    for items in by_document(
-        generate("facts", length, count, run.seed, tokenizer, difficulty=Facts(distractors=0))
-    ):
+    for items in by_document(generate("facts", length, count, run.seed, tokenizer)):
         tokens = tokenize(tokenizer, items[0].documents[0].text)
         context = Context(_model(), reserve=len(tokens) + 128)
         list(context.prefill(tokens.ids))

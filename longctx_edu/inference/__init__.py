@@ -3,7 +3,7 @@
 Names are imported on first use, so that the ledger can be had without torch.
 """
 
-from importlib import import_module
+from longctx_edu.lazy import lazily
 
 _HOME = {
     "Context": "context",
@@ -20,8 +20,4 @@ _HOME = {
 
 __all__ = [*_HOME]
 
-
-def __getattr__(name):
-    if name in _HOME:
-        return getattr(import_module(f"{__name__}.{_HOME[name]}"), name)
-    raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+__getattr__, __dir__ = lazily(__name__, _HOME)

@@ -36,7 +36,7 @@ class LlamaForward:
         self.scale = first.self_attn.scaling
         self.activation = first.mlp.act_fn
         self.silu = type(self.activation) is SiLUActivation
-        self.epsilon = config.rms_norm_eps
+        self.epsilon = torch.tensor(config.rms_norm_eps)
         self.layers = [_LayerWeights(layer) for layer in model.model.layers]
         self.norm = model.model.norm.weight
         self.lm_head = model.lm_head.weight
@@ -74,9 +74,10 @@ class LlamaForward:
         """Set up the intermediate results of so many tokens."""
         if rows == self.rows:
             return
-        w = self.layers[0]
-        widths = {"x": w.q.shape[1], "q": w.q.shape[0], "k": w.k.shape[0], "v": w.v.shape[0]}
-        widths |= {"gate": w.gate.shape[0], "up": w.up.shape[0], "turn": w.q.shape[0] // 2}
+        turned = (self.heads + self.kv_heads) * self.head_dim  # queries and keys
+        widths = {"x": self.embed.shape[1], "qk": turned, "v": self.kv_heads * self.head_dim}
+        widths |= dict.fromkeys(("gate", "up"), self.layers[0].gate.shape[0])
+        widths["turn"] = turned // 2
         self.rows = rows
         self.room = SimpleNamespace(
             **{name: self.embed.new_empty(rows, width) for name, width in widths.items()}
@@ -85,14 +86,14 @@ class LlamaForward:
     def _attention(self, x, w, rotation, attend):
         """Add attention to the residual stream ``x``, in place."""
         room, normal = self.room, self._normalise(x, w.input_norm, self.room.x)
-        q = torch.mm(normal, w.q.T, out=room.q).view(self.rows, self.heads, self.head_dim)
-        k = torch.mm(normal, w.k.T, out=room.k).view(self.rows, self.kv_heads, self.head_dim)
+        queries, keys = room.qk.split([w.q.shape[0], w.k.shape[0]], dim=1)
+        torch.mm(normal, w.q.T, out=queries)
+        torch.mm(normal, w.k.T, out=keys)
         v = torch.mm(normal, w.v.T, out=room.v).view(self.rows, self.kv_heads, self.head_dim)
-        self._rotate(q, rotation)
-        self._rotate(k, rotation)
+        q, k = self._rotate(room.qk, rotation).split([self.heads, self.kv_heads], dim=1)
         out = attend(q, k, v)
         q.view(out.shape).copy_(out)
-        x.addmm_(room.q, w.o.T)
+        x.addmm_(queries, w.o.T)
 
     def _attend_in_cache(self, cache, number: int, q, k, v):
         """Append keys and values to the cache, and attend to all of it."""
@@ -125,9 +126,9 @@ class LlamaForward:
 
     def _normalise(self, x, weight, out):
         """Root mean square normalisation (Zhang and Sennrich 2019) of each row."""
-        mean_square = torch.linalg.vecdot(x, x).div_(x.shape[1])
-        scale = mean_square.add_(self.epsilon).rsqrt_()
-        return torch.mul(x, weight, out=out).mul_(scale[:, None])
+        norm = torch.linalg.vector_norm(x, dim=-1, keepdim=True)
+        scale = torch.addcmul(self.epsilon, norm, norm, value=1 / x.shape[1]).rsqrt_()
+        return torch.mul(x, weight, out=out).mul_(scale)
 
     def _rotation(self, x, positions):
         half = self.head_dim // 2
@@ -137,11 +138,13 @@ class LlamaForward:
     def _rotate(self, x, rotation):
         """Rotary positions (Su et al. 2021): turn each pair of dimensions by its angle."""
         cos, sin = rotation
+        x = x.view(self.rows, -1, self.head_dim)
         first, second = x.chunk(2, dim=-1)  # (tokens, heads, head_dim / 2)
-        turn = self.room.turn[:, : first[0].numel()].view(first.shape)
+        turn = self.room.turn.view(first.shape)
         torch.mul(first, sin, out=turn)
         first.mul_(cos).addcmul_(second, sin, value=-1)
         second.mul_(cos).add_(turn)
+        return x
 
 
 class _LayerWeights:
