@@ -61,6 +61,15 @@ def ask(arguments: argparse.Namespace) -> int:
     options = {}
     if arguments.max_prompt_tokens is not None:
         options["max_prompt_tokens"] = arguments.max_prompt_tokens
+    for name in ("verdict", "beyond_window"):
+        if getattr(arguments, name) is not None:
+            options[name] = getattr(arguments, name)
+    if arguments.verdict == "first_token":
+        options["prompt"] = "yes_no"  # the one that this verdict can judge
+    if arguments.trace is not None and not (
+        Path(arguments.trace).name and Path(arguments.trace).parent.is_dir()
+    ):
+        raise LongctxError(f"--trace {arguments.trace!r} is no file in a folder that exists.")
     with _only_results_on_stdout():
         from longctx_edu import models, readers
         from longctx_edu.evaluation.machine import peak_rss_bytes
@@ -68,8 +77,19 @@ def ask(arguments: argparse.Namespace) -> int:
 
         # Whatever is wrong with the call is said before the model is loaded.
         readers.options_for(arguments.method, **options)
+        if arguments.method != "margins" and (arguments.server or arguments.trace):
+            raise LongctxError("--server and --trace go with --method margins only; add it.")
         documents = as_documents([Path(path) for path in arguments.document])
-        language_model = models.load(arguments.model, device=arguments.device)
+        if arguments.server is not None:
+            from longctx_edu.margins import CompletionsServer
+
+            language_model = CompletionsServer(
+                arguments.server, model=arguments.server_model, tokenizer=arguments.model
+            )
+            if language_model.prompt_form == "text":
+                language_model.prompt_form = "words"  # works for any text; the answer's notice says
+        else:
+            language_model = models.load(arguments.model, device=arguments.device)
         events = readers.prepare(
             documents, method=arguments.method, model=language_model, **options
         )
@@ -103,11 +123,16 @@ def ask(arguments: argparse.Namespace) -> int:
                     "citations": [asdict(citation) for citation in answer.citations],
                     "ledger": asdict(answer.ledger),
                     "seconds": answer.seconds,
+                    "notice": answer.notice,
                 }
                 for question, answer in zip(arguments.question, answers, strict=True)
             ],
         }
     _print(json.dumps(result) if arguments.json else _ask_as_text(result, prefixes))
+    if arguments.trace is not None:
+        from longctx_edu.margins import save_trace
+
+        save_trace(answers[-1].trace, arguments.trace)
     return 0
 
 
@@ -217,6 +242,26 @@ def _parser() -> argparse.ArgumentParser:
         "--model",
         metavar="NAME_OR_PATH",
         help="a folder or a Hugging Face id (default: the embedded model)",
+    )
+    asking.add_argument(
+        "--server",
+        metavar="URL",
+        help="an OpenAI-compatible completions server instead of a model here, for margins; "
+        "--model then names the tokenizer of its model",
+    )
+    asking.add_argument(
+        "--server-model", metavar="NAME", help="which model of a server that has several"
+    )
+    asking.add_argument(
+        "--verdict", metavar="NAME", help="which notes count, for margins (all, surest, ...)"
+    )
+    asking.add_argument(
+        "--beyond-window",
+        choices=("refuse", "rolling"),
+        help="for margins: read a text that does not fit in runs, and answer from notes alone",
+    )
+    asking.add_argument(
+        "--trace", metavar="PATH", help="save how the last answer came about, for margins"
     )
     asking.add_argument("--device", default="auto", help="auto, cpu, cuda ... (default: auto)")
     asking.add_argument(
@@ -344,8 +389,9 @@ def _follow(events: Iterable) -> Any:
                     file=sys.stderr,
                 )
             if isinstance(event, NoteWritten):
+                sure = "" if event.confidence is None else f" ({event.confidence:.2f})"
                 print(
-                    f"Note {event.segment + 1} of {event.segments} ({event.confidence:.2f}): "
+                    f"Note {event.segment + 1} of {event.segments}{sure}: "
                     + " ".join(event.text.split()),
                     file=sys.stderr,
                 )
@@ -389,6 +435,8 @@ def _ask_as_text(result: dict[str, Any], prefixes: list[str]) -> str:
                 f"{citation['end']}{weight}",
                 f"      {_shortened(citation['text'])}",
             ]
+        if answer["notice"]:
+            lines.append(f"  {answer['notice']}")
         lines += [f"  {_ledger_as_text(answer['ledger'])}; {answer['seconds']:.1f} s", ""]
     read = _ledger_as_text(result["read_ledger"])
     lines.append(

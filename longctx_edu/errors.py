@@ -24,5 +24,13 @@ class DoesNotFit(LongctxError):
     """A text has more tokens than the method can put into the model's window."""
 
 
+class TraceError(LongctxError):
+    """A recorded run is damaged, or is no such record."""
+
+
+class ServerError(LongctxError):
+    """A server cannot be reached, refuses a request, or answers what is no completion."""
+
+
 class CacheError(LongctxError):
     """A KV cache cannot be forked or rolled back as asked."""

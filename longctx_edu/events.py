@@ -28,13 +28,51 @@ class TokenDecoded:
 
 
 @dataclass(frozen=True)
+class SegmentRead:
+    """The text from character ``start`` to ``end``, one of ``segments``, is in the cache."""
+
+    segment: int
+    segments: int
+    start: int
+    end: int
+
+
+@dataclass(frozen=True)
+class MarginToken:
+    """The margin on a segment got one more token; ``text`` is what it adds to the margin so far."""
+
+    segment: int
+    text: str
+    token_id: int
+
+
+@dataclass(frozen=True)
 class NoteWritten:
-    """A note on one segment is finished; ``confidence`` says how sure the model was of it."""
+    """A note on one segment is finished; ``confidence``, if known, is how sure the model was."""
 
     segment: int
     segments: int
     text: str
-    confidence: float
+    confidence: float | None
+
+
+@dataclass(frozen=True)
+class RolledBack:
+    """A margin's request and words, ``tokens`` in all, are off the cache; ``length`` are left."""
+
+    segment: int
+    tokens: int
+    length: int
+
+
+@dataclass(frozen=True)
+class Judged:
+    """Whether the note on a segment counts; ``by`` names the verdict, or is "person"."""
+
+    segment: int
+    kept: bool
+    score: float | None
+    by: str
 
 
 @dataclass(frozen=True)

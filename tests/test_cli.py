@@ -199,7 +199,7 @@ def test_an_answer_as_json_has_exactly_the_agreed_keys(longctx, tiny_model, stor
     assert set(result["read_ledger"]) == ledger
     assert 50e6 < result["peak_rss_bytes"] < 50e9
     (answer,) = result["answers"]
-    assert list(answer) == ["question", "answer", "citations", "ledger", "seconds"]
+    assert list(answer) == ["question", "answer", "citations", "ledger", "seconds", "notice"]
     assert set(answer["ledger"]) == ledger
     assert 1 <= answer["ledger"]["decoded"] <= 3
     assert answer["citations"]

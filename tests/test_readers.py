@@ -12,17 +12,10 @@ from hypothesis import strategies as st
 from longctx_edu import models
 from longctx_edu.errors import DoesNotFit, LongctxError
 from longctx_edu.events import Answered, Dropped, NoteWritten, Progress, Ready, TokenDecoded
-from longctx_edu.inference import Context, Ledger, chat_prompt, continue_turn
-from longctx_edu.margins import (
-    Margin,
-    extraction_request,
-    is_empty_note,
-    write_margins,
-    write_margins_together,
-)
+from longctx_edu.inference import Context, Ledger, Words, chat_prompt, write
+from longctx_edu.margins import is_empty_note
 from longctx_edu.readers import METHOD_NAMES, option_names, prepare, read, run_in_background
 from longctx_edu.readers.joined import JoinedText
-from longctx_edu.readers.prompting import Words, write
 from longctx_edu.text import Document
 
 TEXT = (
@@ -84,7 +77,7 @@ def test_all_an_answer_added_is_discarded(method, model):
         # Every run's last token is read off and never fed back: one for each run is left over.
         assert runs == {
             "map_reduce": len(getattr(reading, "_segments", [])) + 1,
-            "margins": len(getattr(reading, "_segments", [])) + 1,
+            "margins": len(getattr(reading, "segments", [])) + 1,
         }.get(method, 1)
 
 
@@ -252,30 +245,6 @@ class TestMapReduce:
 
 
 class TestMargins:
-    def test_a_margin_is_what_a_fresh_read_of_its_prefix_would_note(self, model):
-        reading = small("margins", model)
-        request = continue_turn(model, "\n\n" + extraction_request(QUESTION))
-        margins = list(write_margins(reading._boundaries, request, max_tokens=6))
-        for margin, boundary in zip(margins, reading._boundaries, strict=True):
-            fresh = Context(model)
-            list(fresh.prefill([*boundary.ids, *request]))
-            ids = [i for i in fresh.decode(max_new_tokens=6) if i not in model.end_ids]
-            assert list(margin.ids) == ids
-
-    def test_margins_written_together_are_those_written_one_after_another(self, model):
-        reading = small("margins", model)
-        request = continue_turn(model, "\n\n" + extraction_request(QUESTION))
-        apart = list(write_margins(reading._boundaries, request, max_tokens=6))
-        ends = [len(boundary) for boundary in reading._boundaries]
-        events = list(write_margins_together(reading.context, ends, request, max_tokens=6))
-        together = sorted(
-            (event for event in events if isinstance(event, Margin)), key=lambda one: one.segment
-        )
-        for one, other in zip(together, apart, strict=True):
-            assert (one.segment, one.ids, one.ledger) == (other.segment, other.ids, other.ledger)
-            assert one.confidence == pytest.approx(other.confidence, rel=1e-4)
-        assert isinstance(events[0], Progress)
-
     def test_margins_leave_the_cache_bitwise_unchanged(self, model):
         reading = small("margins", model)
         before = [layer.keys.clone() for layer in reading.context.cache.layers]
@@ -292,7 +261,7 @@ class TestMargins:
 
     def test_segments_cover_the_text(self, model):
         reading = small("margins", model, "  " + TEXT)
-        spans = reading._segments
+        spans = reading.segments
         assert spans[0][0] == 2
         assert spans[-1][1] == len(TEXT) + 2
         assert all(left[1] == right[0] for left, right in zip(spans, spans[1:], strict=False))

@@ -25,7 +25,7 @@ from longctx_edu.widgets.sources import MASKED, RecordSource, codes, largest
 
 mpl.use("Agg")
 
-VIEWS = ("weights",)
+VIEWS = ("weights", "margins")
 BUDGET = 60_000
 HOSTILE = [
     "<img src=x onerror=alert(1)>",

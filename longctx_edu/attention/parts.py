@@ -11,7 +11,7 @@ import torch
 from longctx_edu.attention.softmax import scaled_dot_product
 
 
-def attend(query, key, value, *, causal: bool, scale: float | None = None):
+def attend(query, key, value, *, causal: bool, scale: float | None = None, bias=None):
     """Return attention over one part of the keys, and each row's log-sum-exp over it.
 
     Args:
@@ -19,6 +19,7 @@ def attend(query, key, value, *, causal: bool, scale: float | None = None):
         key, value: ``(batch, heads, keys, head_dim)``; may be expanded views.
         causal: whether query i sees keys 0 to i alone; then as many keys as queries.
         scale: factor of the scores; ``1 / √head_dim`` if left out.
+        bias: ``(queries, keys)``, added to the scores of every head; each query sees some key.
 
     Returns:
         The output, ``(batch, heads, queries, head_dim)``, and the log-sum-exps,
@@ -27,8 +28,10 @@ def attend(query, key, value, *, causal: bool, scale: float | None = None):
     if query.device.type == "cpu" and query.dtype == torch.float32:
         # PyTorch's own kernel of scaled_dot_product_attention, which keeps them to itself.
         kernel = torch.ops.aten._scaled_dot_product_flash_attention_for_cpu
-        return kernel(query, key, value, is_causal=causal, scale=scale)
-    return scaled_dot_product(query, key, value, causal=causal, scale=scale, return_lse=True)
+        mask = None if bias is None else bias[None, None]
+        return kernel(query, key, value, is_causal=causal, attn_mask=mask, scale=scale)
+    options = dict(causal=causal, scale=scale, bias=bias)
+    return scaled_dot_product(query, key, value, **options, return_lse=True)
 
 
 def join(output, lse, other, other_lse):

@@ -10,7 +10,9 @@ import math
 import torch
 
 
-def scaled_dot_product(query, key, value, *, causal: bool = True, scale=None, return_lse=False):
+def scaled_dot_product(
+    query, key, value, *, causal: bool = True, scale=None, bias=None, return_lse=False
+):
     """Return ``softmax(scale · Q Kᵀ) V``, with the whole matrix of weights in memory.
 
     Args:
@@ -20,6 +22,7 @@ def scaled_dot_product(query, key, value, *, causal: bool = True, scale=None, re
         causal: whether a query sees no later keys. The queries are the last tokens of the text
             (so query i of n sees key j if ``j ≤ keys - n + i``).
         scale: factor of the scores; ``1 / √head_dim`` if left out.
+        bias: ``(queries, keys)``, added to the scores of every head; minus infinity hides a key.
         return_lse: whether to return the log-sum-exp of each row's scores too,
             ``(..., heads, queries)``. With it ``exp(score - lse)`` is a weight, and two parts of
             one row can be joined.
@@ -32,6 +35,8 @@ def scaled_dot_product(query, key, value, *, causal: bool = True, scale=None, re
     key, value = (_one_for_each_head(x, query) for x in (key, value))
     scale = 1 / math.sqrt(query.shape[-1]) if scale is None else scale
     scores = query @ key.mT * scale  # (..., heads, queries, keys)
+    if bias is not None:
+        scores = scores + bias
     if causal:
         later = torch.ones(queries, keys, dtype=torch.bool, device=query.device)
         scores = scores.masked_fill(later.triu(keys - queries + 1), -torch.inf)

@@ -13,6 +13,7 @@ from dataclasses import dataclass
 from longctx_edu.errors import LongctxError
 from longctx_edu.models import LanguageModel
 
+_TREE_TOKENS = 128  # so many tokens before the answers are read in one pass with them
 _QUOTES = str.maketrans("‘’“”", "''\"\"")
 _THOUSANDS = re.compile(r"(?<![\d.,])(\d{1,3})((?:[,\u00a0\u202f]\d{3})+)(?![\d,]*\d)")
 
@@ -75,10 +76,15 @@ def exact_match(answer: str, gold: str) -> bool:
 
 @dataclass(frozen=True)
 class Likelihood:
-    """How probable an answer was: the sum of its tokens' natural log-probabilities, in nats."""
+    """How probable an answer was: the sum of its tokens' natural log-probabilities, in nats.
+
+    ``greedy`` says whether each of its tokens was the most probable of all, so that a model that
+    always takes the most probable one would have written this answer.
+    """
 
     log_probability: float
     tokens: int
+    greedy: bool = False
 
     @property
     def per_token(self) -> float:
@@ -111,19 +117,41 @@ def answer_likelihoods(context, prompts: Sequence[Sequence[int]], start: int) ->
             f"All prompts share their first {start} tokens (at least 1) and go on with an answer, "
             "but these do not; make them with answered()."
         )
-    known = min(context.shared_length(shared), start - 1)
-    likelihoods = []
-    with context.branch(known) as branch:
-        _read(branch, shared[known:])
-        for ids in prompts:
-            answer = ids[start:]
-            with branch.branch() as answering:
-                total = answering.log_probability(answer[0])
-                for token, following in zip(answer, answer[1:], strict=False):
-                    _read(answering, [token])
-                    total += answering.log_probability(following)
-            likelihoods.append(Likelihood(total, len(answer)))
-    return likelihoods
+    from longctx_edu.inference import tree_logits
+    from longctx_edu.inference.continuations import served
+
+    with context.branch(min(context.shared_length(shared), start - 1)) as branch:
+        if served(branch):
+            _read(branch, shared[len(branch) : max(0, start - 1 - _TREE_TOKENS)])
+            known = len(branch)
+            texts = [ids[known:-1] for ids in prompts]  # after its last token nothing is scored
+            scores = tree_logits(branch, texts, skip=start - 1 - known)
+        else:
+            _read(branch, shared[len(branch) :])
+            scores = [_scores_in_turn(branch, ids[start:-1]) for ids in prompts]
+    return [
+        _likelihood(logits.log_softmax(-1), ids[start:])
+        for logits, ids in zip(scores, prompts, strict=True)
+    ]
+
+
+def _scores_in_turn(context, ids):
+    """Return the scores of what follows the context, and each of ``ids``, read one by one."""
+    import torch
+
+    with context.branch() as branch:
+        scores = [branch.next_logits]
+        for token in ids:
+            _read(branch, [token])
+            scores.append(branch.next_logits)
+    return torch.stack(scores)
+
+
+def _likelihood(log_probabilities, answer: Sequence[int]) -> Likelihood:
+    """Score an answer by what was said before each of its tokens, ``(tokens, vocabulary)``."""
+    total = sum(float(row[token]) for row, token in zip(log_probabilities, answer, strict=True))
+    greedy = log_probabilities.argmax(-1).tolist() == list(answer)
+    return Likelihood(total, len(answer), greedy)
 
 
 def _read(context, ids) -> None:

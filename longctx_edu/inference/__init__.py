@@ -10,12 +10,17 @@ _HOME = {
     "Continuations": "continuations",
     "Ledger": "ledger",
     "Prompt": "prompt",
+    "Words": "writing",
+    "Written": "writing",
     "can_roll_back": "cache",
     "chat_prompt": "prompt",
     "continue_turn": "prompt",
     "fork": "cache",
     "new_cache": "cache",
+    "reading_events": "writing",
     "roll_back": "cache",
+    "tree_logits": "tree",
+    "write": "writing",
 }
 
 __all__ = [*_HOME]

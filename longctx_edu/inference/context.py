@@ -106,6 +106,20 @@ class Context:
         )
         return output.logits[0, -1].float()
 
+    def take_over(self, ids: Sequence[int], pairs) -> None:
+        """Append tokens whose keys and values were worked out before; none is read now.
+
+        Args:
+            ids: the tokens.
+            pairs: for each layer keys, as at the positions where they come to stand, and values,
+                both ``(kv_heads, tokens, head_dim)``.
+        """
+        for layer, (keys, values) in zip(self.cache.layers, pairs, strict=True):
+            layer.update(keys[None], values[None])
+        self.ids += ids
+        self._reused += len(ids)
+        self.next_logits = None
+
     def roll_back(self, length: int) -> None:
         """Forget every token after the first ``length``.
 

@@ -3,8 +3,8 @@
 Attention is causal, so the cache at any point of a text is the beginning of the
 whole cache. Continuations of different prefixes share it: each stretch between
 two prefixes' ends is attended to once, by the rows of all continuations that see
-it, and joined with each row's own few tokens by the log-sum-exps (as tree
-attention and cascade inference do: Juravsky et al. 2024, section 3). No key is
+it, and joined with each row's own few tokens by the log-sum-exps (as Hydragen
+does for one shared beginning: Juravsky et al. 2024, section 3). No key is
 copied. Sliding windows and several texts are not served.
 """
 
@@ -49,7 +49,9 @@ class Continuations:
     """Rows of tokens, each after a prefix of what ``context`` has read, which stays as it is.
 
     Attributes:
-        rows: the numbers of the rows that are still written, in order.
+        rows: the numbers of the rows that are still written, shorter prefixes first.
+        next_logits: scores of their next tokens, ``(rows, vocabulary)``; None before anything
+            was read.
     """
 
     def __init__(self, context: Context, lengths: Sequence[int], *, reserve: int = 0):
@@ -74,15 +76,23 @@ class Continuations:
                 f"{list(lengths)}."
             )
         self.context = context
-        self.rows = list(range(len(lengths)))
-        self._lengths = list(lengths)
+        self.rows = sorted(range(len(lengths)), key=lambda row: lengths[row])
+        self._lengths = sorted(lengths)
         self._reused, self._decoded = list(lengths), [0] * len(lengths)
         self._prefilled = 0
-        self._next_logits: torch.Tensor | None = None  # (rows, vocabulary)
+        self._bias: torch.Tensor | None = None
+        self.next_logits: torch.Tensor | None = None
         model = context.language_model.model
         # (rows, kv_heads, own tokens, head_dim) in every layer
         self._own = new_cache(model, reserve=reserve)
         self._quick = LlamaForward(model) if applies_to(model, context.cache) else None
+
+    @property
+    def nbytes(self) -> int:
+        """Bytes of memory that the rows' own keys and values take beside the shared cache."""
+        layers = [layer for layer in self._own.layers if layer.is_initialized]
+        tensors = [tensor for layer in layers for tensor in (layer.keys, layer.values)]
+        return sum(tensor.untyped_storage().nbytes() for tensor in tensors)
 
     def ledger(self, row: int) -> Ledger:
         """Return what a row has cost; its tokens count as discarded."""
@@ -103,7 +113,7 @@ class Continuations:
         Raises:
             CacheError: if no token was read after the prefixes.
         """
-        if self._next_logits is None:
+        if self.next_logits is None:
             raise CacheError("Nothing to continue from; prefill at least one token first.")
         ends = self.context.language_model.end_ids
         for number in range(max_new_tokens):
@@ -124,13 +134,14 @@ class Continuations:
             return
         self.rows = [self.rows[place] for place in kept]
         self._lengths = [self._lengths[place] for place in kept]
+        self._bias = None
         chosen = torch.tensor(kept, dtype=torch.long)
         for layer in self._own.layers:
             layer.batch_select_indices(chosen.to(layer.keys.device))
 
     def _best(self) -> list[Token]:
-        scores, ids = self._next_logits.topk(2)
-        logs = scores[:, 0] - self._next_logits.logsumexp(-1)
+        scores, ids = self.next_logits.topk(2)
+        logs = scores[:, 0] - self.next_logits.logsumexp(-1)
         leads = scores[:, 0] - scores[:, 1]
         return [
             Token(row, id_, log, lead)
@@ -147,7 +158,7 @@ class Continuations:
         if self._quick:
             attend_to = partial(self._attend_flat, ids.shape)
             x = self._quick.read(ids.flatten(), positions.flatten(), attend_to)
-            self._next_logits = self._quick.logits(x.view(*ids.shape, -1)[:, -1])
+            self.next_logits = self._quick.logits(x.view(*ids.shape, -1)[:, -1])
             return
         model = self.context.language_model.model
         with _attention_of(model, self._attend_by_name):
@@ -158,7 +169,7 @@ class Continuations:
                 use_cache=True,
                 logits_to_keep=1,
             )
-        self._next_logits = output.logits[:, -1].float()
+        self.next_logits = output.logits[:, -1].float()
 
     def _attend_by_name(self, module, query, key, value, _, scaling=None, **options):
         """Stand in for the model's attention function: own keys come in, the prefix is known."""
@@ -183,29 +194,45 @@ class Continuations:
         Returns:
             ``(kv_heads, rows, groups, tokens, head_dim)``.
         """
-        rows, heads, tokens, head_dim = q.shape
+        rows, _, tokens, head_dim = q.shape
         kv_heads = keys.shape[1]
         q = q.reshape(rows, kv_heads, -1, tokens, head_dim)
         groups = q.shape[2]
         own = (t.flatten(0, 1)[:, None].expand(-1, groups, -1, -1) for t in (keys, values))
         parts = attend_after(q.flatten(0, 1), *own, scale=scale)
         out, lse = (t.unflatten(0, (rows, kv_heads)).transpose(0, 1).contiguous() for t in parts)
-        q = q.transpose(0, 1)  # (kv_heads, rows, groups, tokens, head_dim)
+        # All that looks at a KV head stands in the place of tokens of one text: rows, the query
+        # heads that share it, and tokens. Rows are sorted, so those that see a stretch are the
+        # last ones, and slices of them are views.
+        q = q.transpose(0, 1).contiguous()  # (kv_heads, rows, groups, tokens, head_dim)
         shared = self.context.cache.layers[number]
-        begin = 0
-        for end in sorted(set(self._lengths)):
-            seeing = [row for row, length in enumerate(self._lengths) if length >= end]
-            # All rows that see this stretch stand in the place of tokens of one text.
-            asked = q[:, seeing].transpose(1, 2).flatten(2, 3)  # (kv_heads, groups, rows x tokens)
-            stretch = (
-                t[0, :, None, begin:end].expand(-1, groups, -1, -1)
-                for t in (shared.keys, shared.values)
-            )
-            found = attend(asked, *stretch, causal=False, scale=scale)
-            found = (t.unflatten(2, (len(seeing), tokens)).transpose(1, 2) for t in found)
-            out[:, seeing], lse[:, seeing] = join(out[:, seeing], lse[:, seeing], *found)
-            begin = end
+        for first, begin, end, bias in self._stretches(groups, tokens, q):
+            asked = q[:, first:].flatten(1, 3)[None]  # (1, kv_heads, seeing, head_dim)
+            stretch = (t[:, :, begin:end] for t in (shared.keys, shared.values))
+            found = attend(asked, *stretch, causal=False, scale=scale, bias=bias)
+            shape = (rows - first, groups, tokens)
+            join(out[:, first:], lse[:, first:], *(t[0].unflatten(1, shape) for t in found))
         return out
+
+    def _stretches(self, groups: int, tokens: int, q) -> Iterator[tuple]:
+        """Yield the first row that sees a stretch of the text, its bounds, and what it may not see.
+
+        For single tokens the whole text is one stretch, in which rows are kept from what they may
+        not see: the arithmetic wasted costs less than many small steps. For requests it would
+        not, so each stretch between two prefixes' ends goes by itself.
+        """
+        if tokens == 1:
+            if self._bias is None:
+                ends = torch.tensor(self._lengths).repeat_interleave(groups)[:, None]
+                unseen = torch.arange(self._lengths[-1]) >= ends  # (rows x groups, text)
+                self._bias = q.new_zeros(unseen.shape).masked_fill_(unseen.to(q.device), -torch.inf)
+            yield 0, 0, self._lengths[-1], self._bias
+            return
+        begin = 0
+        for first, end in enumerate(self._lengths):
+            if end > begin:
+                yield first, begin, end, None
+                begin = end
 
 
 def served(context: Context) -> bool:

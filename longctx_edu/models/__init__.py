@@ -5,7 +5,7 @@ Nothing here loads torch or transformers before a model is asked for.
 
 from longctx_edu.models.embedded import EMBEDDED, cache_folder, fetch, is_fetched
 from longctx_edu.models.language_model import LanguageModel, end_token_ids
-from longctx_edu.models.loading import load
+from longctx_edu.models.loading import load, load_tokenizer
 from longctx_edu.models.tiny import FAMILIES, tiny
 
 __all__ = [
@@ -17,5 +17,6 @@ __all__ = [
     "fetch",
     "is_fetched",
     "load",
+    "load_tokenizer",
     "tiny",
 ]

@@ -69,13 +69,16 @@ def describe(model, tokenizer) -> LanguageModel:
 
 
 def end_token_ids(model, tokenizer) -> frozenset[int]:
-    """Return all ids that end a turn: the configured ones and the known names among the tokens."""
+    """Return all ids that end a turn: the configured ones and the known names among the tokens.
+
+    ``model`` may be None where only the tokenizer is at hand.
+    """
+    stated = [tokenizer.eos_token_id]
+    if model is not None:
+        stated.append(getattr(model.generation_config, "eos_token_id", None))
+        stated.append(model.config.get_text_config().eos_token_id)
     found = set()
-    for configured in (
-        getattr(model.generation_config, "eos_token_id", None),
-        model.config.get_text_config().eos_token_id,
-        tokenizer.eos_token_id,
-    ):
+    for configured in stated:
         found.update([configured] if isinstance(configured, int) else configured or [])
     special = tokenizer.get_added_vocab()
     found.update(special[name] for name in _END_OF_TURN if name in special)

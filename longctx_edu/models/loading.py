@@ -25,7 +25,7 @@ def load(name_or_path=None, *, device: str = "auto", dtype=None) -> LanguageMode
             model, or one that is larger than the memory at hand.
     """
     import torch
-    from transformers import AutoModelForCausalLM, AutoTokenizer
+    from transformers import AutoModelForCausalLM
 
     embedded = name_or_path in (None, "embedded", EMBEDDED)
     source = fetch() if embedded else name_or_path
@@ -37,18 +37,31 @@ def load(name_or_path=None, *, device: str = "auto", dtype=None) -> LanguageMode
         model = AutoModelForCausalLM.from_pretrained(
             source, dtype=dtype, trust_remote_code=False
         ).to(device)
-        tokenizer = AutoTokenizer.from_pretrained(source, trust_remote_code=False)
     if embedded:
         model.config._name_or_path = EMBEDDED
+    language_model = describe(model, load_tokenizer(source))
+    with torch.no_grad():
+        _assert_causal(language_model, source)
+    return language_model
+
+
+def load_tokenizer(name_or_path=None):
+    """Load a model's tokenizer alone; names as in ``load``.
+
+    Raises:
+        ModelError: for an unknown name, or a tokenizer that knows no character offsets.
+    """
+    from transformers import AutoTokenizer
+
+    source = fetch() if name_or_path in (None, "embedded", EMBEDDED) else name_or_path
+    with _quiet_loading(), _hub_errors(source):
+        tokenizer = AutoTokenizer.from_pretrained(source, trust_remote_code=False)
     if not tokenizer.is_fast:
         raise ModelError(
             f"The tokenizer of {source} has no fast version and so no character offsets; "
             "choose a model that ships a tokenizer.json."
         )
-    language_model = describe(model, tokenizer)
-    with torch.no_grad():
-        _assert_causal(language_model, source)
-    return language_model
+    return tokenizer
 
 
 def _device(device: str):

@@ -33,7 +33,8 @@ def prepare(documents, *, method: str = "plain", model=None, **options) -> Itera
         documents: a ``Document``, a text, a ``Path`` to a file, or a sequence of these.
         method: one of ``METHOD_NAMES``.
         model: a ``LanguageModel``, or a name or folder for ``models.load``; the
-            embedded model by default.
+            embedded model by default. The method margins also takes a
+            ``margins.CompletionsServer``.
         options: the method's own options; ``option_names(method)`` lists them.
 
     Raises:
@@ -42,7 +43,7 @@ def prepare(documents, *, method: str = "plain", model=None, **options) -> Itera
     """
     chosen = options_for(method, **options)
     documents = as_documents(documents)
-    reading = _reading_class(method)(documents, _language_model(model), method, chosen)
+    reading = _reading_class(method)(documents, _language_model(model, method), method, chosen)
     yield from reading.prepare()
     yield Ready(reading)
 
@@ -88,9 +89,16 @@ def options_for(method: str, **options):
     return _reading_class(method).Options(**options)
 
 
-def _language_model(model):
+def _language_model(model, method: str):
     from longctx_edu.models import LanguageModel, load
 
+    if hasattr(model, "engine"):
+        if method != "margins":
+            raise LongctxError(
+                f"The method {method!r} works inside a model, which a server does not allow; "
+                "read with method='margins', or with a model of this machine."
+            )
+        return model
     if isinstance(model, LanguageModel):
         return model
     if model is None or isinstance(model, (str, Path)):

@@ -21,6 +21,18 @@ class JoinedText:
             length += len(pieces[-1]) + 2
         self.text = "\n\n".join(pieces)
 
+    def places(self) -> list[dict]:
+        """Return for each document its name, its source, and where its text stands in ``text``."""
+        return [
+            {
+                "id": document.id,
+                "source": document.source,
+                "start": start,
+                "end": start + len(document.text),
+            }
+            for document, start in zip(self._documents, self._starts, strict=True)
+        ]
+
     def citations(
         self, start: int, end: int, *, weight: float | None, kind: str
     ) -> Iterator[Citation]:

@@ -11,10 +11,11 @@ from dataclasses import dataclass
 
 from longctx_edu.errors import LongctxError
 from longctx_edu.events import NoteWritten, Progress
-from longctx_edu.inference import Context, chat_prompt
-from longctx_edu.margins import surest_notes
+from longctx_edu.inference import Context, Written, chat_prompt, write
+from longctx_edu.margins.prompts import is_empty_note
+from longctx_edu.margins.verdicts import surest_notes
 from longctx_edu.readers.joined import JoinedText
-from longctx_edu.readers.prompting import Written, assert_fits, total, write
+from longctx_edu.readers.prompting import assert_fits, total
 from longctx_edu.readers.reading import Answer, Reading
 from longctx_edu.text import character_span, segment_tokens, tokenize
 
@@ -63,7 +64,9 @@ class MapReduceReading(Reading):
             notes.append(note)
             yield NoteWritten(number, len(self._segments), note.text, note.confidence)
         confidences = [note.confidence for note in notes]
-        surest = surest_notes([note.text for note in notes], confidences, self.options.share)
+        said = ["" if is_empty_note(note.text) else note.text for note in notes]
+        judged = surest_notes(said, confidences, self.options.share)
+        surest = [n for n, keeps in enumerate(judged.kept) if keeps]
         # However many notes there are, half a window of them leaves room for the answer.
         most = max(1, self.model.window // (2 * (self.options.note_tokens + _QUESTION_RESERVE)))
         surest = sorted(sorted(surest, key=lambda n: -confidences[n])[:most])

@@ -6,15 +6,10 @@ of it. A text that does not fit the window is refused.
 
 from collections.abc import Iterator
 
-from longctx_edu.inference import Context, chat_prompt
+from longctx_edu.inference import Context, chat_prompt, reading_events, write
 from longctx_edu.readers.interface import ANY_LENGTH
 from longctx_edu.readers.joined import JoinedText
-from longctx_edu.readers.prompting import (
-    assert_fits,
-    prefix_of_all_questions,
-    reading_events,
-    write,
-)
+from longctx_edu.readers.prompting import assert_fits, prefix_of_all_questions
 from longctx_edu.readers.reading import Answer, Reading
 
 

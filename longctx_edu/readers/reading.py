@@ -21,6 +21,7 @@ class Answer:
         ledger: tokens that this answer alone cost.
         seconds: wall-clock time.
         trace: how the answer came about, as plain data for JSON.
+        notice: what a reader must know of how it came about; usually empty.
     """
 
     text: str
@@ -28,6 +29,7 @@ class Answer:
     ledger: Ledger = Ledger()
     seconds: float = 0.0
     trace: dict = field(default_factory=dict)
+    notice: str = ""
 
     def __str__(self) -> str:
         return self.text
@@ -67,25 +69,30 @@ class Reading:
         yield from self._prepare()
         self.seconds = time.perf_counter() - start
 
-    def ask(self, question: str, *, answer_prefix: str = "", max_new_tokens: int = 64) -> Answer:
+    def ask(
+        self, question: str, *, answer_prefix: str = "", max_new_tokens: int = 64, **further
+    ) -> Answer:
         """Answer a question.
 
         Args:
             question: in words.
             answer_prefix: the answer's first words; the model continues them.
             max_new_tokens: the most tokens that the answer may have.
+            further: what a method takes besides: ``notes`` for margins, from which it answers
+                without writing any.
 
         Raises:
             LongctxError: for an empty question, or a prompt that does not fit.
         """
-        asked = self.events(question, answer_prefix=answer_prefix, max_new_tokens=max_new_tokens)
-        for event in asked:
+        for event in self.events(
+            question, answer_prefix=answer_prefix, max_new_tokens=max_new_tokens, **further
+        ):
             if isinstance(event, Answered):
                 return event.answer
         raise AssertionError("events end in Answered")
 
     def events(
-        self, question: str, *, answer_prefix: str = "", max_new_tokens: int = 64
+        self, question: str, *, answer_prefix: str = "", max_new_tokens: int = 64, **further
     ) -> Iterator:
         """Answer a question as ``ask`` does; yield events, last ``Answered(answer)``.
 
@@ -96,11 +103,12 @@ class Reading:
             raise LongctxError("The question is empty; ask something.")
         if max_new_tokens < 1:
             raise LongctxError(f"max_new_tokens must be at least 1, got {max_new_tokens}.")
-        return self._timed(question.strip(), answer_prefix, max_new_tokens)
+        asked = self._answer(question.strip(), answer_prefix, max_new_tokens, **further)
+        return self._timed(asked)
 
-    def _timed(self, question: str, answer_prefix: str, max_new_tokens: int) -> Iterator:
+    def _timed(self, asked: Iterator) -> Iterator:
         start = time.perf_counter()
-        answer = yield from self._answer(question, answer_prefix, max_new_tokens)
+        answer = yield from asked
         seconds = time.perf_counter() - start
         yield Answered(Answer(**{**vars(answer), "seconds": seconds}))
 

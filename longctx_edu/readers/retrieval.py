@@ -10,9 +10,9 @@ from dataclasses import dataclass
 
 from longctx_edu.errors import LongctxError
 from longctx_edu.events import Progress
-from longctx_edu.inference import Context, chat_prompt
+from longctx_edu.inference import Context, chat_prompt, write
 from longctx_edu.readers.joined import JoinedText
-from longctx_edu.readers.prompting import assert_fits, write
+from longctx_edu.readers.prompting import assert_fits
 from longctx_edu.readers.reading import Answer, Reading
 from longctx_edu.text import segment_sentences
 

@@ -10,9 +10,9 @@ from dataclasses import dataclass
 
 from longctx_edu.errors import DoesNotFit, LongctxError
 from longctx_edu.events import Dropped
-from longctx_edu.inference import Context, chat_prompt
+from longctx_edu.inference import Context, chat_prompt, reading_events, write
 from longctx_edu.readers.joined import JoinedText
-from longctx_edu.readers.prompting import prefix_of_all_questions, reading_events, write
+from longctx_edu.readers.prompting import prefix_of_all_questions
 from longctx_edu.readers.reading import Answer, Reading
 from longctx_edu.text import character_span, tokenize
 

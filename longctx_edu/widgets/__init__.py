@@ -7,6 +7,7 @@ from longctx_edu.lazy import lazily
 
 _HOME = {
     "ArraySource": "sources",
+    "MarginsView": "margins",
     "View": "base",
     "WeightsSource": "sources",
     "WeightsView": "weights",

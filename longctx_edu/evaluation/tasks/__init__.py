@@ -8,5 +8,15 @@ from longctx_edu.evaluation.tasks.item import (
     difficulty_of,
     generate,
 )
+from longctx_edu.evaluation.tasks.places import DEPTHS, Places
 
-__all__ = ["TASK_NAMES", "Controls", "Item", "by_document", "difficulty_of", "generate"]
+__all__ = [
+    "DEPTHS",
+    "TASK_NAMES",
+    "Controls",
+    "Item",
+    "Places",
+    "by_document",
+    "difficulty_of",
+    "generate",
+]

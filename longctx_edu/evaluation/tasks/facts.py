@@ -5,7 +5,7 @@ this city, a password for that), so this is the mildest of the tasks: what fails
 Distractors of the same form make it harder. The facts are invented: no model knows them.
 """
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 from longctx_edu.errors import LongctxError
 from longctx_edu.evaluation.tasks import pools
@@ -19,8 +19,10 @@ from longctx_edu.evaluation.tasks.fitting import (
     seeded,
 )
 from longctx_edu.evaluation.tasks.item import Controls, Item
+from longctx_edu.evaluation.tasks.places import Places
 
 _CANDIDATES = 8  # gold and seven others
+_SLOTS = 20  # of which facts take some where they stand at places
 
 
 @dataclass(frozen=True)
@@ -124,10 +126,13 @@ class Facts:
     Attributes:
         facts: facts in a document, each of its own kind, and each asked for.
         distractors: sentences of the same form about somebody or something else, for each fact.
+        places: where the facts stand; spread evenly if None.
     """
 
     facts: int = 8
     distractors: int = 1
+    # Not in the name that the generator is seeded with: a fact that moves stays the same fact.
+    places: Places | None = field(default=None, repr=False)
 
     def __post_init__(self):
         most = min(len(kind.subjects) for kind in KINDS) - 1
@@ -136,10 +141,17 @@ class Facts:
                 f"A document has 1 to {len(KINDS)} facts with 0 to {most} distractors each, but "
                 f"facts={self.facts} and distractors={self.distractors} were given."
             )
+        if self.places and self.places.questions != self.facts:
+            raise LongctxError(
+                f"These places are for {self.places.questions} facts, but facts={self.facts} was "
+                "given; give as many."
+            )
 
     def items(self, length_tokens: int, seed: int, number: int, tokenizer) -> list[Item]:
         """Return the items of document ``number``, as ``generate`` wants them."""
         id = f"facts-{length_tokens}-{seed}-{number}"
+        if self.places:
+            id += f"-turn-{self.places.turn}"
         draw = seeded(f"facts-{seed}-{number}", self)
         kinds = draw.sample(KINDS, self.facts)
         subjects = [draw.sample(kind.subjects, 1 + self.distractors) for kind in kinds]
@@ -147,7 +159,7 @@ class Facts:
         inserts = [
             Insert(
                 kind.statement.format(subject=subjects[asked][0], value=values[asked][0]),
-                depth=(asked + 0.5) / self.facts,
+                depth=self._depth(asked),
                 questions=frozenset([asked]),
             )
             for asked, kind in enumerate(kinds)
@@ -173,6 +185,11 @@ class Facts:
             )
             for asked, kind in enumerate(kinds)
         ]
+
+    def _depth(self, asked: int) -> float:
+        if self.places:
+            return self.places.slots(_SLOTS)[asked] / (_SLOTS - 1)
+        return (asked + 0.5) / self.facts
 
 
 def _values(draw, values: tuple[str, ...] | range) -> list[str]:

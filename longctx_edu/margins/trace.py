@@ -1,0 +1,202 @@
+"""The trace of a question by margins: everything that was read, noted, judged and answered.
+
+Plain data for JSON, so that a run can be kept, sent, and shown again without a model. It holds
+the text itself. A trace that does not fit this description is refused with the place of the fault.
+"""
+
+import json
+from collections.abc import Iterator, Mapping
+from dataclasses import asdict, fields
+from pathlib import Path
+from typing import Any
+
+from longctx_edu import events as kinds
+from longctx_edu.errors import TraceError
+from longctx_edu.inference.ledger import Ledger
+from longctx_edu.margins.notes import Note
+
+SCHEMA = "longctx-margins-trace"
+VERSION = 1
+
+_EVENTS = {
+    kind.__name__: kind
+    for kind in (
+        kinds.Progress,
+        kinds.MarginToken,
+        kinds.NoteWritten,
+        kinds.RolledBack,
+        kinds.Judged,
+        kinds.TokenDecoded,
+    )
+}
+_TEXT, _NUMBER, _MAYBE = (str,), (int, float), (int, float, type(None))
+_LEDGER = {field.name: (int,) for field in fields(Ledger)}
+# What a trace holds: types, a mapping of names to the same, or a list of one such form.
+_FORM: dict[str, Any] = {
+    "schema": _TEXT,
+    "version": (int,),
+    "model": {"name": _TEXT, "fingerprint": _TEXT, "window": (int,)},
+    "options": (dict,),
+    "documents": [{"id": _TEXT, "source": (str, type(None)), "start": (int,), "end": (int,)}],
+    "text": _TEXT,
+    "segments": [{"start": (int,), "end": (int,)}],
+    "question": _TEXT,
+    "answer_prefix": _TEXT,
+    "margins": [
+        {
+            "segment": (int, type(None)),
+            "text": _TEXT,
+            "kept": (bool,),
+            "confidence": _MAYBE,
+            "score": _MAYBE,
+            "by": _TEXT,
+            "finished": (bool,),
+        }
+    ],
+    "answer": {
+        "text": _TEXT,
+        "notice": _TEXT,
+        "citations": [{"document_id": _TEXT, "start": (int,), "end": (int,), "text": _TEXT}],
+    },
+    "cost": {"reading": _LEDGER, "question": _LEDGER, "predicted": _LEDGER},
+    "seconds": {"reading": _NUMBER, "question": _NUMBER},
+    "close_calls": (int,),
+    "prompt_tokens": (int,),
+    "events": (list,),
+}
+
+
+def as_plain(event) -> dict:
+    """Return an event as plain data."""
+    return {"event": type(event).__name__, **asdict(event)}
+
+
+def is_recorded(event) -> bool:
+    """Say whether a trace keeps events of this kind."""
+    return type(event).__name__ in _EVENTS
+
+
+def replay(trace: Mapping) -> Iterator[tuple[float, Any]]:
+    """Yield the seconds since the question, and the event that happened then, in order."""
+    for seconds, event in trace["events"]:
+        values = {name: value for name, value in event.items() if name != "event"}
+        yield seconds, _EVENTS[event["event"]](**values)
+
+
+def notes_of(trace: Mapping) -> list[Note]:
+    """Return the notes of a trace, with the decisions on them."""
+    return [Note(**margin) for margin in trace["margins"]]
+
+
+def save_trace(trace: Mapping, path) -> Path:
+    """Write a trace to a file and return its path.
+
+    Raises:
+        TraceError: if it is not a trace, or the file cannot be written.
+    """
+    checked(trace)
+    path = Path(path)
+    scratch = path.with_name(f".{path.name}.part")
+    try:
+        scratch.write_text(json.dumps(trace, ensure_ascii=False) + "\n", encoding="utf-8")
+        scratch.replace(path)
+    except OSError as error:
+        scratch.unlink(missing_ok=True)
+        raise TraceError(
+            f"{path} could not be written ({error.strerror}); name a file in a folder that exists "
+            "and that you may write to."
+        ) from error
+    return path
+
+
+def load_trace(path) -> dict:
+    """Read a trace from a file.
+
+    Raises:
+        TraceError: if the file is missing, damaged, of another kind, or of a newer version.
+    """
+    path = Path(path)
+    try:
+        trace = json.loads(path.read_text(encoding="utf-8"))
+    except OSError as error:
+        raise TraceError(f"{path} could not be read ({error.strerror}); check the path.") from error
+    except (ValueError, RecursionError) as error:
+        raise TraceError(
+            f"{path} is damaged or no JSON ({error}); save the trace again with save_trace."
+        ) from error
+    return checked(trace, str(path))
+
+
+def checked(trace, name: str = "The trace") -> dict:
+    """Return a trace if it is whole.
+
+    Raises:
+        TraceError: naming the first part that is missing or of the wrong kind.
+    """
+    if not isinstance(trace, Mapping) or trace.get("schema") != SCHEMA:
+        raise TraceError(
+            f"{name} is no trace of margins: its schema is not {SCHEMA!r}; make one with "
+            "read(..., method='margins').ask(...).trace."
+        )
+    if trace.get("version") != VERSION:
+        raise TraceError(
+            f"{name} has version {trace.get('version')!r}, and this program reads {VERSION}; "
+            "update longctx_edu, or record the run again."
+        )
+    if fault := _fault(trace, _FORM, "") or _fault_inside(trace):
+        raise TraceError(f"{name} is damaged at {fault}; record the run again.")
+    return dict(trace)
+
+
+def _fault(value, form, place: str) -> str | None:
+    """Return where ``value`` first departs from ``form``, None if it does not."""
+    if isinstance(form, dict):
+        if not isinstance(value, Mapping):
+            return place
+        missing = (f"{place}.{name}".lstrip(".") for name in form if name not in value)
+        inside = (
+            _fault(value[name], part, f"{place}.{name}".lstrip("."))
+            for name, part in form.items()
+            if name in value
+        )
+        return next(missing, None) or next(filter(None, inside), None)
+    if isinstance(form, list):
+        if not isinstance(value, list):
+            return place
+        inside = (_fault(one, form[0], f"{place}[{n}]") for n, one in enumerate(value))
+        return next(filter(None, inside), None)
+    is_number_for_truth = isinstance(value, bool) and bool not in form
+    return place if is_number_for_truth or not isinstance(value, form) else None
+
+
+def _fault_inside(trace: Mapping) -> str | None:
+    """Return the first place that points out of the text, or an event that there is not."""
+    length, segments = len(trace["text"]), len(trace["segments"])
+    for name in ("documents", "segments"):
+        for n, part in enumerate(trace[name]):
+            if not 0 <= part["start"] <= part["end"] <= length:
+                return f"{name}[{n}]"
+    names = {document["id"] for document in trace["documents"]}
+    for n, citation in enumerate(trace["answer"]["citations"]):
+        if citation["document_id"] not in names:
+            return f"answer.citations[{n}]"
+    for n, margin in enumerate(trace["margins"]):
+        if margin["segment"] is not None and not 0 <= margin["segment"] < segments:
+            return f"margins[{n}].segment"
+    for n, entry in enumerate(trace["events"]):
+        if not _is_event(entry, segments):
+            return f"events[{n}]"
+    return None
+
+
+def _is_event(entry, segments: int) -> bool:
+    if not (isinstance(entry, list) and len(entry) == 2 and isinstance(entry[0], (int, float))):
+        return False
+    event = entry[1]
+    name = event.get("event") if isinstance(event, Mapping) else None
+    kind = _EVENTS.get(name) if isinstance(name, str) else None
+    if kind is None or {*event} != {"event", *(field.name for field in fields(kind))}:
+        return False
+    segment = event.get("segment", 0)
+    is_text = isinstance(event.get("text", ""), str)
+    return is_text and isinstance(segment, int) and 0 <= segment < max(segments, 1)

@@ -1,0 +1,506 @@
+"""Margins as they are written: the text, the notes on it, a person's verdicts, the answer.
+
+``MarginsView`` shows Writing in the Margins (Russak et al. 2024, section 3; its section 6
+sketches such a view): live on a reading, or from a recorded trace without a model. What the
+events mean is in ``margin_states``, the static twin in ``margin_picture``.
+"""
+
+import os
+import statistics
+import threading
+import time
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from contextlib import closing
+
+import traitlets
+
+from longctx_edu.errors import LongctxError
+from longctx_edu.events import Answered
+from longctx_edu.margins.notes import PERSON, Note
+from longctx_edu.margins.trace import as_plain, checked, load_trace
+from longctx_edu.readers.run import Run, run_in_background
+from longctx_edu.widgets import margin_states as states
+from longctx_edu.widgets.base import View
+from longctx_edu.widgets.margin_picture import draw
+
+PAUSE = 0.04
+PATIENCE = 0.25
+"""Least and most seconds between two messages to a browser; events in between go together. The
+next one waits until the last is on the screen, so that a slow browser is not flooded."""
+
+NOW = -1
+NONE = -1
+
+
+class MarginsView(View):
+    """A text with its margins beside it, the question and the answer.
+
+    On a reading, a question is asked in the view or by ``ask``: margins appear token by token,
+    several at once, then their verdicts and the answer with its sources. A person may accept,
+    reject and change notes or add some, and have the question answered again from these; that
+    reads only the end of the prompt. On a trace, which ``answer.trace`` holds, all of it can be
+    played again without a model.
+
+    Args:
+        source: a reading by ``read(..., method="margins")``; or a trace; or the path of one.
+        answer_prefix: first words of the answers to questions asked in the view.
+        max_new_tokens: the longest answer to these.
+        theme: ``auto``, ``light`` or ``dark``.
+        measure: whether to keep how long each event took to be seen, see ``latencies``.
+
+    Attributes:
+        reading: what is asked; None for a trace.
+        run: the last question's ``Run``.
+        last_answer: the last question's ``Answer``.
+        latencies: seconds from an event to its being on the screen, one for each event.
+
+    Raises:
+        LongctxError: if ``source`` is neither a reading with margins nor a trace.
+    """
+
+    _part = "margins"
+
+    text = traitlets.Unicode().tag(sync=True)
+    segments = traitlets.List().tag(sync=True)  # [start, end] in code points of the text
+    question = traitlets.Unicode().tag(sync=True)
+    stage = traitlets.Enum(states.STAGES, default_value="ready").tag(sync=True)
+    margins = traitlets.List().tag(sync=True)  # of `margin_states.Margin`
+    progress = traitlets.List([0, 0]).tag(sync=True)  # decode steps of the margins: done, total
+    answer_prefix = traitlets.Unicode().tag(sync=True)
+    answer_text = traitlets.Unicode().tag(sync=True)
+    notice = traitlets.Unicode().tag(sync=True)
+    citations = traitlets.List().tag(sync=True)  # with `place`, [start, end] in the text
+    cost = traitlets.Dict().tag(sync=True)
+    predicted = traitlets.Dict().tag(sync=True)
+    seconds = traitlets.Float().tag(sync=True)
+    problem = traitlets.Unicode().tag(sync=True)
+    changed = traitlets.Bool().tag(sync=True)  # whether notes were changed since the answer
+    live = traitlets.Bool().tag(sync=True)
+    events = traitlets.List().tag(sync=True)  # of the last trace: [seconds, event]
+    step = traitlets.Int(NOW).tag(sync=True)
+    selected = traitlets.Int(NONE).tag(sync=True)
+    place = traitlets.List().tag(sync=True)
+    tick = traitlets.Int(0).tag(sync=True)
+
+    def __init__(
+        self,
+        source,
+        *,
+        answer_prefix: str = "",
+        max_new_tokens: int = 64,
+        theme: str = "auto",
+        measure: bool = False,
+    ):
+        # Traits are set from the thread that follows the events, and by what the browser says.
+        self._turn = threading.RLock()
+        self._follower: threading.Thread | None = None
+        self._waiting: dict[int, list[float]] = {}
+        self._on_screen = threading.Event()
+        self._is_watched = False
+        self.measure = measure
+        self._longest_answer, self._longest_last = max_new_tokens, 0
+        self.latencies: list[float] = []
+        self.run: Run | None = None
+        self.last_answer = None
+        self.reading = source if hasattr(source, "answer_now") else None
+        if self.reading is None:
+            state = _recorded(_trace(source))
+        else:
+            segments = [list(span) for span in source.segments]
+            state = dict(text=source.text, segments=segments, answer_prefix=answer_prefix)
+            state["margins"] = states.begun(len(segments))["margins"]
+        super().__init__(live=self.reading is not None, theme=theme, **state)
+
+    # ----------------------------------------------------------------- asking
+
+    def ask(
+        self, question: str, *, answer_prefix: str | None = None, max_new_tokens: int | None = None
+    ) -> Run:
+        """Ask a question in the background: margins, verdicts, answer. ``wait`` waits for it.
+
+        Args:
+            question: in words.
+            answer_prefix: the answer's first words; those of the view by default.
+            max_new_tokens: the most tokens of the answer; those of the view by default.
+
+        Raises:
+            LongctxError: for a recording, while a question is under way, or for an empty one.
+        """
+        prefix = self.answer_prefix if answer_prefix is None else answer_prefix
+        longest = self._longest_answer if max_new_tokens is None else max_new_tokens
+        return self._start(question, prefix, longest, None)
+
+    def ask_again(self) -> Run:
+        """Answer the question again in the background, from the notes as they stand now.
+
+        Raises:
+            LongctxError: for a recording, while a question is under way, or before the first.
+        """
+        if self.reading is not None and not self.question:
+            raise LongctxError("Nothing was asked yet; ask a question first.")
+        longest = self._longest_last or self._longest_answer
+        return self._start(self.question, self.answer_prefix, longest, self.margins)
+
+    def answer_now(self) -> None:
+        """Let the margins under way end with their next token; verdict and answer follow.
+
+        Raises:
+            LongctxError: if no margins are being written.
+        """
+        if self.stage != "writing":
+            raise LongctxError("No margins are being written; ask a question first.")
+        self.reading.answer_now()
+
+    def cancel(self) -> None:
+        """Stop the question under way, if there is one; what was written stays."""
+        with self._turn:
+            run, follower = self.run, self._follower
+        if run is not None:
+            run.cancel()
+            follower.join()
+
+    def wait(self, timeout: float | None = None):
+        """Wait until the question under way is answered and shown; return the ``Answer``.
+
+        Raises:
+            LongctxError: if nothing was asked, or the question was cancelled.
+            TimeoutError: if it takes longer than ``timeout`` seconds.
+        """
+        if self.run is None:
+            raise LongctxError("Nothing was asked yet; ask a question first.")
+        try:
+            return self.run.result(timeout)
+        finally:
+            self._join_follower()
+
+    def close(self):
+        self.cancel()
+        super().close()
+
+    def _start(self, question: str, prefix: str, longest: int, given: Sequence | None) -> Run:
+        self._assert_live()
+        self._join_follower()
+        with self._turn:
+            self._assert_idle()
+            question, options = question.strip(), dict(max_new_tokens=longest)
+            notes = None if given is None else states.notes_of(given)
+            events = self.reading.events(question, answer_prefix=prefix, notes=notes, **options)
+            predicted = {} if given else vars(self.reading.predicted_cost(question, **options))
+            begun = states.begun(len(self.segments), given)
+            self._show(
+                **begun,
+                question=question,
+                answer_prefix=prefix,
+                **dict(citations=[], notice="", problem="", seconds=0.0, changed=False),
+                **dict(events=[], step=NOW),
+                predicted=predicted,
+            )
+            self._writes, self._longest_last, emitted = given is None, longest, []
+            self.run = run_in_background(_timed(events, emitted))
+            follow = (self.run, emitted, time.time())
+            self._follower = threading.Thread(
+                target=self._follow, args=follow, name="margins view", daemon=True
+            )
+            self._follower.start()
+            return self.run
+
+    def _follow(self, run: Run, emitted: list[float], begin: float) -> None:
+        """Show events as they come, those within a pause together."""
+        seen, answer = 0, None
+        try:
+            for fresh in _bursts(run, self._pause):
+                with self._turn:
+                    state = self._state()
+                    for event in fresh:
+                        if isinstance(event, Answered):
+                            answer = event.answer
+                        else:
+                            states.take(state, as_plain(event))
+                    if answer is None:
+                        state["seconds"] = emitted[seen + len(fresh) - 1] - begin
+                    else:
+                        state.update(self._answered_state(state, answer))
+                    self._show(**state, times=emitted[seen : seen + len(fresh)])
+                seen += len(fresh)
+        except Exception as error:  # told in the view; run.result() raises it too
+            self._end("failed", f"{'' if isinstance(error, LongctxError) else 'Error: '}{error}")
+        else:
+            if answer is None:
+                self._end("cancelled")
+
+    def _state(self) -> dict:
+        """Return a copy of what events change."""
+        return {
+            "stage": self.stage,
+            "margins": list(map(dict, self.margins)),
+            "answer_text": self.answer_text,
+            "progress": self.progress,
+            "cost": dict(self.cost),
+        }
+
+    def _answered_state(self, state: dict, answer) -> dict:
+        self.last_answer = answer
+        found = _recorded(answer.trace)
+        kept = {name: found[name] for name in ("answer_text", "notice", "citations", "events")}
+        margins = state["margins"]
+        if self._writes:
+            margins = states.in_the_end(margins, found["margins"])
+        return dict(
+            **kept, margins=margins, stage="answered", cost=vars(answer.ledger),
+            seconds=answer.seconds,
+        )  # fmt: skip
+
+    def _end(self, stage: str, problem: str = "") -> None:
+        with self._turn:
+            state = self._state()
+            for one in state["margins"]:
+                if one["state"] in ("waiting", "writing"):
+                    one["state"] = "cut"
+            self._show(margins=state["margins"], stage=stage, problem=problem)
+
+    def _join_follower(self) -> None:
+        """Wait until all of a run that has ended is shown; not under the lock, which that takes."""
+        ended = self.run is not None and not self.run.is_running
+        if ended and threading.current_thread() is not self._follower:
+            self._follower.join()
+
+    def _assert_idle(self) -> None:
+        if self.run is not None and (self.run.is_running or self._follower.is_alive()):
+            raise LongctxError(
+                "A question is under way; wait for its answer, or cancel it, and ask then."
+            )
+
+    def _assert_live(self) -> None:
+        if self.reading is None:
+            raise LongctxError(
+                "This view plays a recording, which nothing can be asked and whose notes stay as "
+                "they are; make it with a reading: MarginsView(read(..., method='margins'))."
+            )
+
+    # ----------------------------------------------------------------- what a person decides
+
+    @property
+    def notes(self) -> list[Note]:
+        """The notes as shown now; ``accept``, ``reject`` and ``edit`` go by their places here."""
+        return states.notes_of(self.shown()["margins"])
+
+    def accept(self, place: int) -> None:
+        """Let a note count; as all decisions, from the next answer on.
+
+        Raises:
+            LongctxError: for a recording, or a note that there is not.
+        """
+        self._decide(place, kept=True)
+
+    def reject(self, place: int) -> None:
+        """Leave a note out. Errors as in ``accept``."""
+        self._decide(place, kept=False)
+
+    def edit(self, place: int, text: str) -> None:
+        """Give a note other words, and let it count.
+
+        Raises:
+            LongctxError: as in ``accept``; for an empty text; for a note still being written.
+        """
+        self._decide(place, text=_worded(text), kept=True, state="done")
+
+    def add_note(self, text: str, *, segment: int | None = None) -> None:
+        """Add a note of your own on a segment, or on the whole text.
+
+        Raises:
+            LongctxError: for a recording, an empty text, or a segment that there is not.
+        """
+        with self._turn:
+            self._assert_live()
+            if segment is not None and segment not in range(len(self.segments)):
+                raise LongctxError(
+                    f"There is no segment {segment!r}; choose from 0 to {len(self.segments) - 1}, "
+                    "or None for the whole text."
+                )
+            own = states.margin(segment, _worded(text), "done", kept=True, by=PERSON)
+            self._show(margins=[*self.margins, own], changed=True)
+
+    def _decide(self, place: int, **facts) -> None:
+        with self._turn:
+            self._assert_live()
+            if not isinstance(place, int) or place not in range(len(self.margins)):
+                raise LongctxError(
+                    f"There is no note {place!r}; choose from 0 to {len(self.margins) - 1}."
+                )
+            margins = list(map(dict, self.margins))
+            if "text" in facts and margins[place]["state"] == "writing":
+                raise LongctxError(
+                    f"Note {place} is still being written; change it when it is done."
+                )
+            margins[place].update(facts, by=PERSON)
+            self._show(margins=margins, changed=True)
+
+    # ----------------------------------------------------------------- messages
+
+    def answer(self, ask: dict) -> tuple[dict, list[bytes]]:
+        """Do what a person asks for in the browser: ask, decide, stop; or note what was shown.
+
+        Raises:
+            LongctxError: as the methods of the same names.
+        """
+        match ask:
+            case {"op": "ask", "question": str(question)}:
+                self.ask(question)
+            case {"op": "again"}:
+                self.ask_again()
+            case {"op": "now"}:
+                self.answer_now()
+            case {"op": "cancel"} if self.run is not None:
+                # Waiting for the model's step under way would keep the kernel busy.
+                threading.Thread(target=self.run.cancel, daemon=True).start()
+            case {"op": "judge", "note": place, "kept": bool(kept)}:
+                (self.accept if kept else self.reject)(place)
+            case {"op": "edit", "note": place, "text": str(text)}:
+                self.edit(place, text)
+            case {"op": "add", "segment": segment, "text": str(text)}:
+                self.add_note(text, segment=segment)
+            case {"op": "shown", "tick": int(tick), "at": int() | float() as at}:
+                self._note_shown(tick, at / 1000)
+            case _:
+                return super().answer(ask)
+        return {}, []
+
+    @property
+    def median_latency(self) -> float | None:
+        """Median of ``latencies``, in seconds; None before the first."""
+        return statistics.median(self.latencies) if self.latencies else None
+
+    def _pause(self) -> None:
+        time.sleep(PAUSE)
+        if self._is_watched:
+            self._on_screen.wait(PATIENCE - PAUSE)
+
+    def _note_shown(self, tick: int, at: float) -> None:
+        with self._turn:
+            self._is_watched = True
+            if tick >= self.tick:
+                self._on_screen.set()
+            # What came earlier is on the screen as well.
+            for earlier in [one for one in self._waiting if one <= tick]:
+                self.latencies += [at - emitted for emitted in self._waiting.pop(earlier)]
+
+    def _show(self, *, times: Sequence[float] = (), **state) -> None:
+        """Set traits in one message; ``times`` are when the events in it happened."""
+        with self.hold_sync():
+            for name, value in state.items():
+                setattr(self, name, value)
+            if times:
+                self._on_screen.clear()
+                if self.measure:
+                    self._waiting[self.tick + 1] = list(times)
+                self.tick += 1
+
+    def set_state(self, sync_data):
+        with self._turn:
+            super().set_state(sync_data)
+
+    # ----------------------------------------------------------------- what it says
+
+    def shown(self) -> dict:
+        """Return what is shown now, or at the recorded ``step``: see ``margin_states``."""
+        if not 0 <= self.step < len(self.events):
+            return {**self._state(), "seconds": self.seconds}
+        return states.replayed(self.margins, len(self.segments), self.events, self.step)
+
+    def describe(self) -> str:
+        """Say what was asked, how many notes were kept, and the answer."""
+        shown = self.shown()
+        found = f"margins on {_count(len(self.segments), 'segment')}"
+        if not self.question:
+            return f"{found}; nothing was asked yet"
+        found += f" to the question {self.question!r}: "
+        margins = shown["margins"]
+        kept = sum(one["kept"] is True for one in margins)
+        waiting = sum(one["state"] in ("waiting", "writing") for one in margins)
+        left = sum(one["kept"] is False for one in margins)
+        found += f"{kept} kept, {left} left out" + (f", {waiting} not written yet" * bool(waiting))
+        said = shown["answer_text"].strip()
+        return f"{found}; answer {said!r}" if said else f"{found}; no answer yet"
+
+    def picture(self):
+        """Draw each segment's beginning with its note beside it, and the answer."""
+        return draw(
+            self.text,
+            self.segments,
+            self.shown(),
+            question=self.question,
+            answer_prefix=self.answer_prefix,
+            citations=self.citations,
+            selected=self.selected,
+        )
+
+    def _saved(self) -> dict:
+        """A saved file plays what was recorded; nothing can be asked there."""
+        saved = super()._saved()
+        saved["state"].update(live=False, changed=False)
+        return saved
+
+
+def _trace(source) -> dict:
+    if isinstance(source, (str, os.PathLike)):
+        return load_trace(source)
+    if isinstance(source, Mapping):
+        return checked(source)
+    raise LongctxError(
+        "MarginsView takes a reading made by read(..., method='margins'), a trace (answer.trace) "
+        f"or the path of a saved one, not {type(source).__name__}."
+    )
+
+
+def _recorded(trace: dict) -> dict:
+    """Return the state at the end of a trace."""
+    starts = {one["id"]: one["start"] for one in trace["documents"]}
+    answer = trace["answer"]
+    return {
+        "text": trace["text"],
+        "segments": [[one["start"], one["end"]] for one in trace["segments"]],
+        "question": trace["question"],
+        "answer_prefix": trace["answer_prefix"],
+        "stage": "answered",
+        "margins": list(map(states.of_note, trace["margins"])),
+        "answer_text": answer["text"],
+        "notice": answer["notice"],
+        "citations": [
+            {**one, "place": [starts[one["document_id"]] + one[edge] for edge in ("start", "end")]}
+            for one in answer["citations"]
+        ],
+        "cost": trace["cost"]["question"],
+        "predicted": trace["cost"]["predicted"],
+        "seconds": trace["seconds"]["question"],
+        "events": trace["events"],
+    }
+
+
+def _timed(events: Iterable, emitted: list[float]) -> Iterator:
+    """Pass events on, and note when each happened."""
+    with closing(events):
+        for event in events:
+            emitted.append(time.time())
+            yield event
+
+
+def _bursts(run: Run, pause: Callable[[], None]) -> Iterator[list]:
+    """Yield the events of a run as they happen, those within a pause together."""
+    seen = 0
+    for number, _ in enumerate(run):
+        if number < seen:
+            continue
+        fresh = run.events[seen:]
+        yield fresh
+        seen += len(fresh)
+        pause()
+
+
+def _worded(text: str) -> str:
+    if not isinstance(text, str) or not text.strip():
+        raise LongctxError("A note needs words; to leave one out, reject it.")
+    return text.strip()
+
+
+def _count(number: int, what: str) -> str:
+    return f"{number} {what}{'' if number == 1 else 's'}"
