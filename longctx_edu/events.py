@@ -4,8 +4,18 @@ Progress bars, live views, traces and tests all listen to the same events. A
 generator of events may be closed between any two of them.
 """
 
+from collections.abc import Generator
 from dataclasses import dataclass
 from typing import Any
+
+
+def returned_by(events: Generator) -> Any:
+    """Let a generator of events run to its end; return what it returns."""
+    while True:
+        try:
+            next(events)
+        except StopIteration as end:
+            return end.value
 
 
 @dataclass(frozen=True)

@@ -8,6 +8,7 @@ import sys
 import textwrap
 import time
 
+import numpy
 import pytest
 
 from longctx_edu import evaluation
@@ -227,7 +228,6 @@ def test_anything_but_one_finite_number_is_a_failure(add_bench, returned):
 
 
 def test_numbers_of_numpy_become_plain_numbers():
-    numpy = pytest.importorskip("numpy")
     run = Run()
     run.table("sizes", [{"bytes": numpy.int64(3), "share": numpy.float32(0.5)}])
     assert json.dumps(run.tables) == '{"sizes": [{"bytes": 3, "share": 0.5}]}'

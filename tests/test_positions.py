@@ -8,7 +8,7 @@ import torch
 from longctx_edu import models
 from longctx_edu.attention import capture, equal_parts, mass_by_part, mean_weights
 from longctx_edu.errors import LongctxError
-from longctx_edu.evaluation import looking, positions
+from longctx_edu.evaluation import attention_by_place, positions
 from longctx_edu.evaluation.positions import (
     Placed,
     compare,
@@ -239,11 +239,11 @@ def test_the_shares_of_attention_add_up_to_one_and_leave_the_context_as_it_was()
     item = items_at_places("kv-list", 2600, 1, 1, model.tokenizer)[0][4]
     context = positions.having_read(item, Context(model))
     read = list(context.ids)
-    shares = looking.shares_of_attention(context, item)
+    shares = attention_by_place.shares_of_attention(context, item)
     assert context.ids == read
     total = shares.sink + shares.template + sum(shares.tenths) + shares.line + shares.asked
     assert total == pytest.approx(1, abs=1e-4)
-    assert len(shares.tenths) == len(shares.typical) == looking.PARTS
+    assert len(shares.tenths) == len(shares.typical) == attention_by_place.PARTS
     assert positions.having_read(item, context) is context
 
 

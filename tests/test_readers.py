@@ -11,7 +11,15 @@ from hypothesis import strategies as st
 
 from longctx_edu import models
 from longctx_edu.errors import DoesNotFit, LongctxError
-from longctx_edu.events import Answered, Dropped, NoteWritten, Progress, Ready, TokenDecoded
+from longctx_edu.events import (
+    Answered,
+    Dropped,
+    NoteWritten,
+    Progress,
+    Ready,
+    TokenDecoded,
+    returned_by,
+)
 from longctx_edu.inference import Context, Ledger, Words, chat_prompt, write
 from longctx_edu.margins import is_empty_note
 from longctx_edu.readers import METHOD_NAMES, option_names, prepare, read, run_in_background
@@ -230,12 +238,7 @@ class TestMapReduce:
     def test_confidence_is_the_geometric_mean_of_the_probabilities(self, model):
         prompt = chat_prompt(model, QUESTION).ids
         events = write(Context(model), prompt, max_new_tokens=3)
-        while True:
-            try:
-                next(events)
-            except StopIteration as end:
-                written = end.value
-                break
+        written = returned_by(events)
         context = Context(model)
         list(context.prefill(prompt))
         product = 1.0

@@ -12,9 +12,9 @@ import torch
 from longctx_edu.errors import ModelError
 from longctx_edu.inference import Context
 from longctx_edu.inference.cache import GrowingLayer
+from longctx_edu.inference.tree import masked_logits
 
 
-@torch.no_grad()
 def logits_without(
     context: Context, ids: Sequence[int], hidden: Sequence[range] = ()
 ) -> torch.Tensor:
@@ -41,23 +41,13 @@ def logits_without(
     for places in hidden:
         if not 0 <= places.start <= places.stop <= read:
             raise ValueError(f"Hidden places lie within the {read} tokens read, got {places}.")
-    model = context.language_model.model
-    with context.branch() as branch:
-        if not all(type(layer) is GrowingLayer for layer in branch.cache.layers):
-            raise ModelError(
-                f"{context.language_model.name} has layers that look back on a window only, which "
-                "have masks of their own; choose a model with full attention in all layers."
-            )
-        place = torch.arange(read, total)[:, None]
-        blind = torch.arange(total) > place  # (new tokens, all tokens)
-        for places in hidden:
-            blind[:, places.start : places.stop] = True
-        mask = torch.zeros(blind.shape, dtype=model.dtype).masked_fill(blind, -torch.inf)
-        output = model(
-            input_ids=torch.tensor([list(ids)], device=model.device),
-            position_ids=place.T.to(model.device),
-            attention_mask=mask[None, None].to(model.device),
-            past_key_values=branch.cache,
-            use_cache=True,
+    if not all(type(layer) is GrowingLayer for layer in context.cache.layers):
+        raise ModelError(
+            f"{context.language_model.name} has layers that look back on a window only, which "
+            "have masks of their own; choose a model with full attention in all layers."
         )
-    return output.logits[0].float()
+    place = torch.arange(read, total)
+    sees = torch.arange(total) <= place[:, None]  # (new tokens, all tokens)
+    for places in hidden:
+        sees[:, places.start : places.stop] = False
+    return masked_logits(context, ids, place.tolist(), sees)

@@ -11,10 +11,10 @@ import sys
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 
-from transformers import AttentionInterface, AttentionMaskInterface
 from transformers.masking_utils import ALL_MASK_ATTENTION_FUNCTIONS
 from transformers.modeling_utils import ALL_ATTENTION_FUNCTIONS
 
+from longctx_edu.attention.exchange import attention_exchanged
 from longctx_edu.attention.observers import (
     Observer,
     attention_name,
@@ -99,15 +99,12 @@ def capturing(
         if layer in wanted:
             record.append(layer, *seen, **how)
 
-    AttentionInterface.register(_NAME, _attend)
-    AttentionMaskInterface.register(_NAME, _mask)
     observe(config, Observer(own, show))
     try:
-        model.set_attn_implementation(_NAME)
-        yield record
+        with attention_exchanged(model, _NAME, _attend, mask=_mask):
+            yield record
     finally:
         forget(config)
-        model.set_attn_implementation(own)
 
 
 def _attend(module, query, key, value, attention_mask, scaling=None, **options):

@@ -10,8 +10,8 @@ from collections.abc import Sequence
 from statistics import fmean
 
 from longctx_edu.evaluation import positions
+from longctx_edu.evaluation.attention_by_place import look
 from longctx_edu.evaluation.figures import Run, figure
-from longctx_edu.evaluation.looking import look
 from longctx_edu.evaluation.positions import Placed, compare, curve
 from longctx_edu.evaluation.samples import sample
 from longctx_edu.evaluation.tasks import DEPTHS

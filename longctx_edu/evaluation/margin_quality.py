@@ -15,6 +15,7 @@ from longctx_edu.evaluation.intervals import effective_n, paired_bootstrap, sign
 from longctx_edu.evaluation.metrics import holds, recall
 from longctx_edu.evaluation.scoring import answer_tokens
 from longctx_edu.evaluation.tasks import Item, by_document
+from longctx_edu.events import returned_by
 from longctx_edu.inference import Context, chat_prompt, write
 from longctx_edu.margins.notes import Note
 from longctx_edu.margins.prompts import Labelled
@@ -81,11 +82,7 @@ class Document:
     def _prompted(self, user: str, common: dict) -> str:
         prompt = chat_prompt(self.model, user, answer_prefix=common["answer_prefix"])
         events = write(Context(self.model), prompt.ids, max_new_tokens=common["max_new_tokens"])
-        while True:
-            try:
-                next(events)
-            except StopIteration as end:
-                return end.value.text
+        return returned_by(events).text
 
     def _random(self, item: Item, count: int, draw: random.Random) -> list[str]:
         """Return as many sentences of the text as there are notes, one at least; none is right."""

@@ -9,13 +9,12 @@ copied. Sliding windows and several texts are not served.
 """
 
 from collections.abc import Collection, Iterator, Sequence
-from contextlib import contextmanager
 from dataclasses import dataclass
 from functools import partial
 
 import torch
-from transformers import AttentionInterface, AttentionMaskInterface
 
+from longctx_edu.attention.exchange import attention_exchanged
 from longctx_edu.attention.observers import observer_of
 from longctx_edu.attention.parts import attend, attend_after, join
 from longctx_edu.errors import CacheError
@@ -161,7 +160,7 @@ class Continuations:
             self.next_logits = self._quick.logits(x.view(*ids.shape, -1)[:, -1])
             return
         model = self.context.language_model.model
-        with _attention_of(model, self._attend_by_name):
+        with attention_exchanged(model, _NAME, self._attend_by_name):
             output = model(
                 input_ids=ids.to(model.device),
                 position_ids=positions.to(model.device),
@@ -246,15 +245,3 @@ def served(context: Context) -> bool:
         and observer_of(model.config.get_text_config()) is None
         and all(type(layer) is GrowingLayer for layer in context.cache.layers)
     )
-
-
-@contextmanager
-def _attention_of(model, function) -> Iterator[None]:
-    own = model.config._attn_implementation
-    AttentionInterface.register(_NAME, function)
-    AttentionMaskInterface.register(_NAME, lambda *_, **__: None)
-    try:
-        model.set_attn_implementation(_NAME)
-        yield
-    finally:
-        model.set_attn_implementation(own)

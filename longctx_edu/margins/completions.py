@@ -222,7 +222,7 @@ def _base_of(url: str) -> str:
     """
     try:
         parts = urlsplit(url.strip())
-        port = parts.port  # noqa: F841  reading it is what checks it
+        _ = parts.port  # reading it is what checks it
     except (ValueError, AttributeError, TypeError):
         parts = None
     if parts is None or parts.scheme not in ("http", "https") or not parts.hostname:

@@ -11,9 +11,9 @@ from dataclasses import dataclass
 from functools import partial
 
 import torch
-from transformers import AttentionInterface, AttentionMaskInterface
 from transformers.masking_utils import eager_mask
 
+from longctx_edu.attention.exchange import attention_exchanged
 from longctx_edu.errors import LongctxError, ModelError
 from longctx_edu.memory.bank import MemoryBank
 
@@ -88,14 +88,9 @@ def remembering(bank: MemoryBank, recall: Recall = Recall()) -> Iterator[list[Lo
         yield seen
         return
     _assert_known(model)
-    own = model.config._attn_implementation
-    AttentionInterface.register(_NAME, partial(_attend, bank=bank, recall=recall, seen=seen))
-    AttentionMaskInterface.register(_NAME, eager_mask)
-    try:
-        model.set_attn_implementation(_NAME)
+    attend = partial(_attend, bank=bank, recall=recall, seen=seen)
+    with attention_exchanged(model, _NAME, attend, mask=eager_mask):
         yield seen
-    finally:
-        model.set_attn_implementation(own)
 
 
 def _attend(

@@ -12,7 +12,7 @@ from collections.abc import Iterator, Sequence
 from dataclasses import asdict, dataclass, replace
 
 from longctx_edu.errors import DoesNotFit, LongctxError, ModelError
-from longctx_edu.events import Judged, NoteWritten, SegmentRead
+from longctx_edu.events import Judged, NoteWritten, SegmentRead, returned_by
 from longctx_edu.inference import Context, Ledger, chat_prompt
 from longctx_edu.margins.engine import LocalEngine, Margin, Request, request_for
 from longctx_edu.margins.notes import Note, numbered, sources_of, within
@@ -358,11 +358,7 @@ class MarginsReading(Reading):
         prompt = self._prompt if prompt is None else chosen(EXTRACTION_PROMPTS, prompt, "prompt")
         self._enough.clear()
         work = self._write_and_judge(question, prompt, verdicts, [])
-        while True:
-            try:
-                next(work)
-            except StopIteration as end:
-                return end.value[0]
+        return returned_by(work)[0]
 
     def _take_notes(self, question: str, ledgers: list[Ledger]) -> Iterator:
         """Write and judge the notes; return how many tokens were close calls."""
