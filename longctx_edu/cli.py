@@ -61,7 +61,7 @@ def ask(arguments: argparse.Namespace) -> int:
     options = {}
     if arguments.max_prompt_tokens is not None:
         options["max_prompt_tokens"] = arguments.max_prompt_tokens
-    for name in ("verdict", "beyond_window"):
+    for name in ("verdict", "beyond_window", "lookup", "memory_file"):
         if getattr(arguments, name) is not None:
             options[name] = getattr(arguments, name)
     if arguments.verdict == "first_token":
@@ -77,9 +77,14 @@ def ask(arguments: argparse.Namespace) -> int:
 
         # Whatever is wrong with the call is said before the model is loaded.
         readers.options_for(arguments.method, **options)
-        if arguments.method != "margins" and (arguments.server or arguments.trace):
-            raise LongctxError("--server and --trace go with --method margins only; add it.")
-        documents = as_documents([Path(path) for path in arguments.document])
+        if not (arguments.document or arguments.memory_file):
+            raise LongctxError("There is nothing to read; give --document PATH.")
+        if arguments.method != "margins" and arguments.server:
+            raise LongctxError("--server goes with --method margins only; add it.")
+        if arguments.method not in ("margins", "memory") and arguments.trace:
+            raise LongctxError("--trace goes with --method margins or memory only; add one.")
+        paths = [Path(path) for path in arguments.document]
+        documents = as_documents(paths) if paths else None
         if arguments.server is not None:
             from longctx_edu.margins import CompletionsServer
 
@@ -130,9 +135,9 @@ def ask(arguments: argparse.Namespace) -> int:
         }
     _print(json.dumps(result) if arguments.json else _ask_as_text(result, prefixes))
     if arguments.trace is not None:
-        from longctx_edu.margins import save_trace
+        from longctx_edu.traces import write_trace
 
-        save_trace(answers[-1].trace, arguments.trace)
+        write_trace(answers[-1].trace, arguments.trace)
     return 0
 
 
@@ -227,7 +232,11 @@ def _parser() -> argparse.ArgumentParser:
         "characters (code points) of the text taken out of the file.",
     )
     asking.add_argument(
-        "--document", action="append", required=True, metavar="PATH", help="repeatable"
+        "--document",
+        action="append",
+        default=[],
+        metavar="PATH",
+        help="repeatable; may be left out with a --memory-file that is there",
     )
     asking.add_argument(
         "--question", action="append", required=True, metavar="TEXT", help="repeatable"
@@ -261,7 +270,19 @@ def _parser() -> argparse.ArgumentParser:
         help="for margins: read a text that does not fit in runs, and answer from notes alone",
     )
     asking.add_argument(
-        "--trace", metavar="PATH", help="save how the last answer came about, for margins"
+        "--lookup",
+        metavar="NAME",
+        help="how memory is looked up: passages (default), blocks, topk",
+    )
+    asking.add_argument(
+        "--memory-file",
+        metavar="PATH",
+        help="for memory: build it into this file, or ask the one that is there",
+    )
+    asking.add_argument(
+        "--trace",
+        metavar="PATH",
+        help="save how the last answer came about, for margins and memory",
     )
     asking.add_argument("--device", default="auto", help="auto, cpu, cuda ... (default: auto)")
     asking.add_argument(

@@ -21,11 +21,15 @@ class ModelError(LongctxError):
 
 
 class DoesNotFit(LongctxError):
-    """A text has more tokens than the method can put into the model's window."""
+    """A text has more tokens than a window holds, or its memory more bytes than it may take."""
 
 
 class TraceError(LongctxError):
     """A recorded run is damaged, or is no such record."""
+
+
+class MemoryFileError(LongctxError):
+    """A saved memory is missing, damaged, of another model, or cannot be written."""
 
 
 class ServerError(LongctxError):

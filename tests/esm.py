@@ -66,6 +66,26 @@ async ({ esm, css, state }) => {
 }
 """
 
+_TOO_FAINT = """() => {
+    const light = (colour) => {
+        const [r, g, b] = colour.match(/[\\d.]+/g).map((one) => Number(one) / 255)
+            .map((x) => x <= 0.04045 ? x / 12.92 : ((x + 0.055) / 1.055) ** 2.4);
+        return 0.2126 * r + 0.7152 * g + 0.0722 * b;
+    };
+    const paper = (one) => {
+        const colour = getComputedStyle(one).backgroundColor;
+        return colour === "rgba(0, 0, 0, 0)" ? paper(one.parentElement) : colour;
+    };
+    return [...document.querySelectorAll(".lx *")]
+        .filter((one) => [...one.childNodes].some((child) =>
+            child.nodeType === 3 && child.data.trim()))
+        .filter((one) => {
+            const [a, b] = [light(getComputedStyle(one).color), light(paper(one))]
+                .sort((x, y) => y - x);
+            return (a + 0.05) / (b + 0.05) < 4.5;
+        }).map((one) => one.className);
+}"""
+
 
 @dataclass
 class Bench:
@@ -144,6 +164,33 @@ def answer_late(bench: Bench) -> None:
     """Answer all that the page has asked so far, as a kernel does that was busy."""
     for message in bench.messages:
         bench.page.evaluate("(answer) => model.hear(answer)", _answered(bench.view, message))
+
+
+def settle(page: Page) -> None:
+    """Wait until the page has shown what it was told."""
+    page.evaluate("() => new Promise((done) => requestAnimationFrame(() => setTimeout(done)))")
+
+
+def bring(bench: Bench) -> None:
+    """Bring all of the view's state to the page, as the kernel does when traits change."""
+    settle(bench.page)
+    state = {name: getattr(bench.view, name) for name in bench.view._state_names()}
+    bench.page.evaluate("(changes) => model.take(changes)", _writable(state))
+    settle(bench.page)
+
+
+def cut_off(page: Page, width: int) -> list[str]:
+    """Return the classes of what reaches over the right edge of a page of a width."""
+    return page.locator(".lx *:visible").evaluate_all(
+        "(all, width) => all.filter((one) => one.getBoundingClientRect().right > width + 0.5"
+        " && !one.closest('.lx-hidden')).map((one) => one.className)",
+        width,
+    )
+
+
+def too_faint(page: Page) -> list[str]:
+    """Return the classes of what is written with a contrast below 4.5."""
+    return page.evaluate(_TOO_FAINT)
 
 
 def load_parts(page: Page, *names: str) -> None:

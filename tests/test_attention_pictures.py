@@ -6,6 +6,7 @@ from longctx_edu.widgets.attention_pictures import (
     NOTE,
     SOURCE,
     needed_against_looked_at,
+    shares_by_head,
     shares_by_layer,
     shares_of_attention,
 )
@@ -64,3 +65,11 @@ def test_points_stand_at_what_was_looked_at_and_what_was_lost():
     assert list(line.get_xdata()) == pytest.approx([2, 5])
     assert list(line.get_ydata()) == [4.3, -0.1]
     assert [text.get_text() for text in figure.legends[0].get_texts()] == ["source"]
+
+
+def test_each_head_of_each_layer_has_a_cell_layers_from_left_to_right():
+    axes, scale = shares_by_head([[0.0, 0.25], [1.0, 0.5], [0.0, 0.0]], "share of questions").axes
+    assert axes.images[0].get_array().tolist() == [[0, 1, 0], [0.25, 0.5, 0]]
+    assert (axes.get_xlabel(), axes.get_ylabel()) == ("layer", "head")
+    assert scale.get_ylabel() == "share of questions"
+    assert axes.images[0].get_clim() == (0, 1)

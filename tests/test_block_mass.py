@@ -37,7 +37,17 @@ def test_mass_is_the_sum_of_the_softmax_over_each_segment():
         weights = (0.3 * query[head].double() @ key[head // 3].double().T).softmax(-1)
         for number, segment in enumerate(segments):
             expected = weights[:, list(segment)].sum(-1)
-            torch.testing.assert_close(mass[head, :, number].double(), expected)
+            found = mass[head, :, number].double()
+            torch.testing.assert_close(found, expected, atol=1e-6, rtol=1e-6)
+
+
+def test_mass_on_a_part_of_the_keys_is_a_share_of_the_whole_given_its_log_sum_exps():
+    query, key = random(6, 5, 8), random(2, 40, 8, seed=1)
+    whole, lse = mass_on_segments(query, key, [range(10, 20), range(0, 40)], return_lse=True)
+    part = mass_on_segments(query, key[:, 10:20], [range(0, 10)], lse=lse)
+    torch.testing.assert_close(part[..., 0], whole[..., 0], atol=1e-6, rtol=1e-5)
+    alone = mass_on_segments(query, key[:, 10:20], [range(0, 10)])
+    torch.testing.assert_close(alone[..., 0], torch.ones(6, 5))
 
 
 def test_blocks_cover_the_text_once_and_their_masses_add_up_to_one():

@@ -218,6 +218,27 @@ def test_every_method_answers_from_the_command_line(longctx, tiny_model, story, 
     assert json.loads(output)["method"] == method
 
 
+def test_a_memory_file_is_built_once_and_asked_without_the_document(
+    longctx, tiny_model, story, tmp_path
+):
+    file, trace = tmp_path / "story.memory", tmp_path / "trace.json"
+    asked = ["ask", "--method", "memory", "--model", str(tiny_model), "--json"]
+    asked += ["--question", "Who?", "--max-new-tokens", "3", "--memory-file", str(file)]
+    code, first, _ = longctx(*asked, "--document", str(story))
+    assert code == 0
+    code, again, _ = longctx(*asked, "--trace", str(trace))
+    assert code == 0
+    first, again = json.loads(first), json.loads(again)
+    assert again["read_ledger"]["prefilled"] == 0 < first["read_ledger"]["prefilled"]
+    assert first["answers"][0]["answer"] == again["answers"][0]["answer"]
+    assert first["documents"] == again["documents"]
+    assert json.loads(trace.read_text())["question"] == "Who?"
+    code, _, said = longctx(*asked[:-1], str(tmp_path / "none"))
+    assert (code, "does not exist" in said) == (2, True)
+    code, _, said = longctx(*asked, "--lookup", "topk")
+    assert (code, "holds='everything'" in said) == (2, True)
+
+
 def test_several_documents_and_questions_keep_their_order(longctx, tiny_model, story):
     code, output, _ = longctx(
         *("ask", "--document", story, "--document", story, "--method", "plain"),

@@ -319,3 +319,15 @@ def test_the_embedded_model_decodes_the_same_tokens_as_generate():
         torch.tensor([prompt.ids]), max_new_tokens=16, do_sample=False, eos_token_id=[0, 2]
     )
     assert theirs[0, len(prompt.ids) :].tolist() == ours
+
+
+def test_a_context_of_some_depth_has_the_keys_of_its_layers_and_no_more():
+    language_model = models.tiny("llama", seed=1)
+    whole, part = Context(language_model), Context(language_model, depth=2)
+    for context in (whole, part):
+        list(context.prefill([5, 6, 7, 8], chunk_tokens=3))
+    for mine, theirs in zip(part.cache.layers[:2], whole.cache.layers[:2], strict=True):
+        assert torch.equal(mine.keys, theirs.keys)
+        assert torch.equal(mine.values, theirs.values)
+    assert part.cache.layers[2].get_seq_length() == 0
+    assert part.next_logits is None

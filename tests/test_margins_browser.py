@@ -1,7 +1,18 @@
 """The view of margins in headless Chromium: read, judged, asked and replayed, by mouse and keys."""
 
 import pytest
-from esm import display, load_parts, open_browser, open_page, picture_of, tell
+from esm import (
+    bring,
+    cut_off,
+    display,
+    load_parts,
+    open_browser,
+    open_page,
+    picture_of,
+    settle,
+    tell,
+    too_faint,
+)
 from test_margins_view import DOCUMENTS, QUESTION
 
 from longctx_edu import models, read
@@ -44,19 +55,6 @@ def view(reading):
     made.wait(60)
     yield made
     made.close()
-
-
-def settle(page):
-    """Wait until the page has shown what it was told."""
-    page.evaluate("() => new Promise((done) => requestAnimationFrame(() => setTimeout(done)))")
-
-
-def bring(bench):
-    """Bring all of the view's state to the page, as the kernel does when traits change."""
-    settle(bench.page)
-    state = {name: getattr(bench.view, name) for name in bench.view._state_names()}
-    bench.page.evaluate("(changes) => model.take(changes)", state)
-    settle(bench.page)
 
 
 def cards(page, part):
@@ -490,33 +488,7 @@ def test_nothing_is_cut_off_or_too_faint_to_read(browser, view, tmp_path, width,
         page.locator("[data-source='0']").click()
         settle(page)
         assert page.evaluate("document.documentElement.scrollWidth") <= width
-        beyond = page.locator(".lx-margins *:visible").evaluate_all(
-            "(all, width) => all.filter((one) => one.getBoundingClientRect().right > width"
-            " && !one.closest('.lx-hidden')).map((one) => one.className)",
-            width,
-        )
-        assert beyond == []
+        assert cut_off(page, width) == []
         assert picture_of(page, tmp_path / "page.png").stat().st_size > 10_000
-        faint = page.evaluate(
-            """() => {
-                const light = (colour) => {
-                    const [r, g, b] = colour.match(/[\\d.]+/g).map((one) => Number(one) / 255)
-                        .map((x) => x <= 0.04045 ? x / 12.92 : ((x + 0.055) / 1.055) ** 2.4);
-                    return 0.2126 * r + 0.7152 * g + 0.0722 * b;
-                };
-                const paper = (one) => {
-                    const colour = getComputedStyle(one).backgroundColor;
-                    return colour === "rgba(0, 0, 0, 0)" ? paper(one.parentElement) : colour;
-                };
-                return [...document.querySelectorAll(".lx-margins *")]
-                    .filter((one) => [...one.childNodes].some((child) =>
-                        child.nodeType === 3 && child.data.trim()))
-                    .filter((one) => {
-                        const [a, b] = [light(getComputedStyle(one).color), light(paper(one))]
-                            .sort((x, y) => y - x);
-                        return (a + 0.05) / (b + 0.05) < 4.5;
-                    }).map((one) => one.className);
-            }"""
-        )
-        assert faint == []
+        assert too_faint(page) == []
         bench.assert_clean()

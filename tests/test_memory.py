@@ -5,12 +5,12 @@ import torch
 
 from longctx_edu import models
 from longctx_edu.attention.block_mass import blocks_of
-from longctx_edu.errors import LongctxError, ModelError
+from longctx_edu.errors import LongctxError
 from longctx_edu.inference import Context
 from longctx_edu.memory.attention import POSITIONS, Recall, memory_positions, remembering
 from longctx_edu.memory.bank import MemoryBank
 from longctx_edu.memory.blocks import block_scores, context_with
-from longctx_edu.text import Document
+from longctx_edu.memory.storage import Storage
 
 FAMILIES = ["llama", "qwen3", "gpt_neox"]
 TEXT = "The boat is named Grey Petrel. It is painted green. The keeper is Anna Lund. " * 2
@@ -18,8 +18,8 @@ ALL = dict(k=10**6, positions="true")
 
 
 def bank_of(model, documents=TEXT, **options):
-    bank = MemoryBank(model)
-    for _ in bank.add(documents, dtype=torch.float32, **options):
+    bank = MemoryBank(model, storage=Storage("float32"))
+    for _ in bank.add(documents, **options):
         pass
     return bank
 
@@ -120,8 +120,9 @@ def test_the_order_of_memory_counts_only_where_positions_tell_it(model, position
     recall = Recall(k=10**6, positions=positions)
     before = remembered(bank, ids, recall)[0]
     order = torch.randperm(len(bank), generator=torch.Generator().manual_seed(0))
-    bank.keys = [key[:, order] for key in bank.keys]
-    bank.values = [value[:, order] for value in bank.values]
+    keys, values = bank.keys_of, bank.values_of
+    bank.keys_of = lambda layer: keys(layer, order)
+    bank.values_of = lambda layer, tokens: values(layer, order[tokens])
     change = (remembered(bank, ids, recall)[0] - before).abs().max()
     assert (change > 1e-3) == (positions in ("scaled", "true"))
 
@@ -167,53 +168,6 @@ def test_generate_looks_up_with_beams_too(bank, model):
     assert any(one.weights.shape[0] == 2 for one in seen)
 
 
-@pytest.mark.parametrize(("window", "stride"), [(200, 200), (60, 20), (64, 64), (50, 1), (153, 7)])
-def test_every_token_is_held_once_whatever_the_windows(model, window, stride):
-    bank = bank_of(model, window=window, stride=stride)
-    assert bank.ids == model.tokenizer.encode(TEXT, add_special_tokens=False)
-    assert all(key.shape[1] == len(bank) for key in (*bank.keys, *bank.values))
-    assert [held.tokens for held in bank.held] == [range(len(bank))]
-    assert bank.forwarded >= len(bank)
-    if window >= len(bank):
-        assert bank.forwarded == len(bank)
-        whole = bank_of(model)
-        assert all(map(torch.equal, bank.keys, whole.keys))
-
-
-def test_a_document_added_later_or_taken_out_leaves_the_others_as_they_are(model):
-    first, second, third = (Document(name, f"{name} {TEXT}") for name in "abc")
-    bank = bank_of(model, [first, second])
-    for _ in bank.add(third, dtype=torch.float32):
-        pass
-    bank.remove("b")
-    other = bank_of(model, [first, third])
-    assert bank.ids == other.ids
-    assert bank.held == other.held
-    assert all(map(torch.equal, bank.keys, other.keys))
-    with pytest.raises(LongctxError, match="holds a, c"):
-        bank.remove("b")
-    with pytest.raises(LongctxError, match="already"):
-        next(bank.add(first))
-
-
-def test_tokens_of_the_bank_point_to_their_characters(model):
-    bank = bank_of(model, [Document("a", "été là"), Document("b", "🐐 goats")])
-    (one, start, end), (two, begin, stop) = bank.citations(range(len(bank)))
-    assert (one.id, one.text[start:end]) == ("a", "été là")
-    assert (two.id, two.text[begin:stop]) == ("b", "🐐 goats")
-
-
-def test_adding_that_is_stopped_leaves_the_bank_as_it_was(model):
-    bank = bank_of(model)
-    length = len(bank)
-    events = bank.add(Document("more", TEXT * 3), window=50, stride=50)
-    next(events)
-    next(events)
-    events.close()
-    assert len(bank) == length
-    assert [held.document.id for held in bank.held] == [bank.held[0].document.id]
-
-
 def test_blocks_in_a_context_are_what_reading_them_alone_would_give(model):
     bank = bank_of(model)
     head = prompt_of(model, "Text: ")[0].tolist()
@@ -253,15 +207,3 @@ def test_positions_are_those_of_their_names():
 def test_a_recall_that_there_is_not_is_refused(options):
     with pytest.raises(LongctxError, match=str(next(iter(options)))):
         Recall(**options)
-
-
-@pytest.mark.parametrize("family", ["gpt2", "gemma3"])
-def test_models_whose_keys_cannot_be_moved_are_refused_by_name(family):
-    with pytest.raises(ModelError, match=family):
-        MemoryBank(models.tiny(family))
-
-
-@pytest.mark.parametrize("options", [dict(window=0), dict(stride=9, window=8), dict(window=10**6)])
-def test_windows_that_do_not_fit_are_refused(model, options):
-    with pytest.raises(LongctxError, match="stride <= window"):
-        next(MemoryBank(model).add(TEXT, **options))

@@ -10,7 +10,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from longctx_edu import models
-from longctx_edu.errors import DoesNotFit, LongctxError
+from longctx_edu.errors import DoesNotFit, LongctxError, ModelError
 from longctx_edu.events import (
     Answered,
     Dropped,
@@ -117,6 +117,10 @@ def test_citations_quote_their_documents(method, model):
 @METHODS
 @pytest.mark.parametrize("family", ["gpt2", "gemma3", "gpt_neox", "qwen3"])
 def test_every_method_works_on_every_family(method, family):
+    if method == "memory" and family in ("gpt2", "gemma3"):
+        with pytest.raises(ModelError, match=f"{family}.*cannot be moved"):
+            small(method, models.tiny(family))
+        return
     reading = small(method, models.tiny(family))
     first = reading.ask(QUESTION, max_new_tokens=3)
     assert reading.ask(QUESTION, max_new_tokens=3).text == first.text

@@ -25,8 +25,8 @@ from longctx_edu.widgets.sources import MASKED, RecordSource, codes, largest
 
 mpl.use("Agg")
 
-VIEWS = ("weights", "margins")
-BUDGET = 60_000
+VIEWS = ("weights", "margins", "memory")
+BUDGET = 80_000
 HOSTILE = [
     "<img src=x onerror=alert(1)>",
     "</script>",

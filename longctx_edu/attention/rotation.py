@@ -36,6 +36,10 @@ class Rotation:
         squared = self._scaling**2
         return self._turned(x, cos / squared, -sin / squared)
 
+    def moved(self, x, places: torch.Tensor, to: torch.Tensor):
+        """Return what stands at ``places`` as at ``to``; both ``(tokens,)``."""
+        return self.put_on(self.take_off(x, places), to)
+
     def _angles(self, x, positions):
         cos, sin = self._embedding(x, positions[None].to(x.device))
         return cos[0], sin[0]  # (tokens, rotated dimensions)

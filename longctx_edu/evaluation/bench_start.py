@@ -32,6 +32,11 @@ def map_reduce(run: Run) -> float:
     return _share_right("map_reduce", WHOLE, run)
 
 
+@figure("memory", unit="share right")
+def memory(run: Run) -> float:
+    return _share_right("memory", WHOLE, run)
+
+
 @figure("plain_quarter", unit="share right")
 def plain_quarter(run: Run) -> float:
     return _share_right("plain", QUARTER, run)

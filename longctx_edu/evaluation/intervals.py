@@ -94,21 +94,53 @@ def paired_bootstrap(
         LongctxError: if the lengths differ, nothing or a single document was given, or an
             option is out of range.
     """
-    _check_level(level)
     differences = _differences(a, b)
+    return _ratio_of_sums(differences, [1.0] * len(differences), clusters, level, draws, seed)
+
+
+def ratio_bootstrap(
+    a: Sequence[float],
+    b: Sequence[float],
+    *,
+    clusters: Sequence[Hashable] | None = None,
+    level: float = 0.95,
+    draws: int = 10_000,
+    seed: int = 0,
+) -> Interval:
+    """Return the percentile bootstrap interval of ``mean(a) / mean(b)`` on the same questions.
+
+    Arguments and errors as in ``paired_bootstrap``; ``b`` is never negative. Draws in which all
+    of ``b`` is 0 have no ratio and are left out.
+
+    >>> ratio_bootstrap([1, 2, 3], [2, 4, 6])
+    Interval(low=0.5, high=0.5)
+
+    Raises:
+        LongctxError: also if all of ``b`` is 0.
+    """
+    _differences(a, b)  # lengths that differ are told there
+    if not any(b):
+        raise LongctxError("There is no ratio to a mean of 0.")
+    return _ratio_of_sums(a, b, clusters, level, draws, seed)
+
+
+def _ratio_of_sums(a, b, clusters, level: float, draws: int, seed: int) -> Interval:
+    """Return the bootstrap interval of ``sum(a) / sum(b)``, whole clusters drawn again."""
+    _check_level(level)
     if draws < 1:
         raise LongctxError(f"draws is at least 1, but {draws} was given.")
-    groups = by_cluster(differences, clusters)
-    if len(groups) < 2:
+    tops, bottoms = (
+        np.array([sum(group) for group in by_cluster(values, clusters)]) for values in (a, b)
+    )
+    if len(tops) < 2:
         raise LongctxError(
             "One document says nothing about how much documents differ; ask about two or more."
         )
-    sums = np.array([sum(group) for group in groups])
-    sizes = np.array([len(group) for group in groups])
     random = np.random.default_rng(seed)
-    chosen = random.integers(len(groups), size=(draws, len(groups)))  # (draws, clusters)
-    means = sums[chosen].sum(1) / sizes[chosen].sum(1)
-    low, high = np.quantile(means, [0.5 - level / 2, 0.5 + level / 2])
+    chosen = random.integers(len(tops), size=(draws, len(tops)))  # (draws, clusters)
+    below = bottoms[chosen].sum(1)
+    ratios = tops[chosen].sum(1)[below > 0] / below[below > 0]
+    low, high = np.quantile(ratios, [0.5 - level / 2, 0.5 + level / 2])
     return Interval(float(low), float(high))
 
 

@@ -20,6 +20,8 @@ _HOME = {
     "reading_events": "writing",
     "roll_back": "cache",
     "tree_logits": "tree",
+    "turn_end": "prompt",
+    "turn_start": "prompt",
     "write": "writing",
 }
 

@@ -28,8 +28,20 @@ class Context:
             was read and after a roll-back.
     """
 
-    def __init__(self, language_model: LanguageModel, *, reserve: int = 0):
+    def __init__(
+        self, language_model: LanguageModel, *, reserve: int = 0, depth: int | None = None
+    ):
+        """Begin with nothing read.
+
+        Args:
+            language_model: the model that reads.
+            reserve: tokens to have room for from the start.
+            depth: first layers that are enough, where only their keys and values are wanted; the
+                others stay empty, and there are no ``next_logits``. A model that cannot be
+                stopped halfway works all of its layers. None for all.
+        """
         self.language_model = language_model
+        self.depth = depth
         self.cache = kv.new_cache(language_model.model, reserve=reserve)
         self.ids: list[int] = []
         self.next_logits: torch.Tensor | None = None
@@ -63,7 +75,8 @@ class Context:
         for start in range(0, len(ids), chunk_tokens):
             chunk = list(ids[start : start + chunk_tokens])
             with torch.no_grad():  # a generator does not keep its caller's mode
-                self.next_logits = forward(chunk, self.cache)
+                logits = forward(chunk, self.cache)
+            self.next_logits = logits if self.depth is None else None
             self.ids += chunk
             self._prefilled += len(chunk)
             yield start + len(chunk)
@@ -97,7 +110,9 @@ class Context:
 
     def _forward(self):
         model = self.language_model.model
-        return LlamaForward(model) if applies_to(model, self.cache) else self._general_forward
+        if applies_to(model, self.cache):
+            return LlamaForward(model, depth=self.depth)
+        return self._general_forward
 
     def _general_forward(self, ids: list[int], cache) -> torch.Tensor:
         tokens = torch.tensor([ids], device=self.language_model.device)  # (batch 1, tokens)
@@ -138,7 +153,7 @@ class Context:
     def fork(self, length: int | None = None) -> "Context":
         """Return a context of the first ``length`` tokens (default: all) that goes its own way."""
         twin = object.__new__(Context)
-        twin.language_model = self.language_model
+        twin.language_model, twin.depth = self.language_model, self.depth
         twin.cache = kv.fork(self.cache)
         twin.ids = list(self.ids)
         twin.next_logits = self.next_logits

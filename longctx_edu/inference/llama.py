@@ -25,7 +25,7 @@ from longctx_edu.inference.cache import GrowingLayer
 class LlamaForward:
     """The next token's logits from some tokens and the cache of all before them."""
 
-    def __init__(self, model):
+    def __init__(self, model, *, depth: int | None = None):
         config, first = model.config, model.model.layers[0]
         self.config = config
         self.embed = model.model.embed_tokens.weight  # (vocabulary, hidden)
@@ -37,7 +37,7 @@ class LlamaForward:
         self.activation = first.mlp.act_fn
         self.silu = type(self.activation) is SiLUActivation
         self.epsilon = torch.tensor(config.rms_norm_eps)
-        self.layers = [_LayerWeights(layer) for layer in model.model.layers]
+        self.layers = [_LayerWeights(layer) for layer in model.model.layers[:depth]]
         self.norm = model.model.norm.weight
         self.lm_head = model.lm_head.weight
         self.rows = 0

@@ -55,9 +55,21 @@ def continue_turn(
     They follow a context that ends in the middle of the user's turn, such as the
     end of a segment. ``text`` cannot forge special tokens.
     """
+    return turn_end(language_model, text, answer_prefix=answer_prefix).ids
+
+
+def turn_end(language_model: LanguageModel, text: str, *, answer_prefix: str = "") -> Prompt:
+    """Return what ``continue_turn`` gives, with the text that its tokens stand for."""
     tail = _template(language_model.tokenizer)[1]
     trusted = [range(len(text), len(text + tail))]
-    return _tokenize_trusting(language_model.tokenizer, text + tail + answer_prefix, trusted).ids
+    whole = text + tail + answer_prefix
+    return Prompt(whole, _tokenize_trusting(language_model.tokenizer, whole, trusted), 0)
+
+
+def turn_start(language_model: LanguageModel) -> list[int]:
+    """Return the token ids that stand before the user's words."""
+    head = _template(language_model.tokenizer)[0]
+    return _tokenize_trusting(language_model.tokenizer, head, [range(len(head))]).ids
 
 
 def _template(tokenizer) -> tuple[str, str]:

@@ -4,16 +4,21 @@ Plain data for JSON, so that a run can be kept, sent, and shown again without a 
 the text itself. A trace that does not fit this description is refused with the place of the fault.
 """
 
-import json
 from collections.abc import Iterator, Mapping
 from dataclasses import asdict, fields
 from pathlib import Path
 from typing import Any
 
 from longctx_edu import events as kinds
-from longctx_edu.errors import TraceError
 from longctx_edu.inference.ledger import Ledger
 from longctx_edu.margins.notes import Note
+from longctx_edu.traces import (
+    assert_of_kind,
+    assert_whole,
+    first_fault,
+    read_trace,
+    write_trace,
+)
 
 SCHEMA = "longctx-margins-trace"
 VERSION = 1
@@ -94,19 +99,7 @@ def save_trace(trace: Mapping, path) -> Path:
     Raises:
         TraceError: if it is not a trace, or the file cannot be written.
     """
-    checked(trace)
-    path = Path(path)
-    scratch = path.with_name(f".{path.name}.part")
-    try:
-        scratch.write_text(json.dumps(trace, ensure_ascii=False) + "\n", encoding="utf-8")
-        scratch.replace(path)
-    except OSError as error:
-        scratch.unlink(missing_ok=True)
-        raise TraceError(
-            f"{path} could not be written ({error.strerror}); name a file in a folder that exists "
-            "and that you may write to."
-        ) from error
-    return path
+    return write_trace(checked(trace), path)
 
 
 def load_trace(path) -> dict:
@@ -115,16 +108,7 @@ def load_trace(path) -> dict:
     Raises:
         TraceError: if the file is missing, damaged, of another kind, or of a newer version.
     """
-    path = Path(path)
-    try:
-        trace = json.loads(path.read_text(encoding="utf-8"))
-    except OSError as error:
-        raise TraceError(f"{path} could not be read ({error.strerror}); check the path.") from error
-    except (ValueError, RecursionError) as error:
-        raise TraceError(
-            f"{path} is damaged or no JSON ({error}); save the trace again with save_trace."
-        ) from error
-    return checked(trace, str(path))
+    return checked(read_trace(path), str(path))
 
 
 def checked(trace, name: str = "The trace") -> dict:
@@ -133,40 +117,9 @@ def checked(trace, name: str = "The trace") -> dict:
     Raises:
         TraceError: naming the first part that is missing or of the wrong kind.
     """
-    if not isinstance(trace, Mapping) or trace.get("schema") != SCHEMA:
-        raise TraceError(
-            f"{name} is no trace of margins: its schema is not {SCHEMA!r}; make one with "
-            "read(..., method='margins').ask(...).trace."
-        )
-    if trace.get("version") != VERSION:
-        raise TraceError(
-            f"{name} has version {trace.get('version')!r}, and this program reads {VERSION}; "
-            "update longctx_edu, or record the run again."
-        )
-    if fault := _fault(trace, _FORM, "") or _fault_inside(trace):
-        raise TraceError(f"{name} is damaged at {fault}; record the run again.")
+    assert_of_kind(trace, name, method="margins", schema=SCHEMA, version=VERSION)
+    assert_whole(first_fault(trace, _FORM) or _fault_inside(trace), name)
     return dict(trace)
-
-
-def _fault(value, form, place: str) -> str | None:
-    """Return where ``value`` first departs from ``form``, None if it does not."""
-    if isinstance(form, dict):
-        if not isinstance(value, Mapping):
-            return place
-        missing = (f"{place}.{name}".lstrip(".") for name in form if name not in value)
-        inside = (
-            _fault(value[name], part, f"{place}.{name}".lstrip("."))
-            for name, part in form.items()
-            if name in value
-        )
-        return next(missing, None) or next(filter(None, inside), None)
-    if isinstance(form, list):
-        if not isinstance(value, list):
-            return place
-        inside = (_fault(one, form[0], f"{place}[{n}]") for n, one in enumerate(value))
-        return next(filter(None, inside), None)
-    is_number_for_truth = isinstance(value, bool) and bool not in form
-    return place if is_number_for_truth or not isinstance(value, form) else None
 
 
 def _fault_inside(trace: Mapping) -> str | None:

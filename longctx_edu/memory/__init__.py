@@ -3,10 +3,16 @@
 from longctx_edu.lazy import lazily
 
 _HOME = {
+    "Chosen": "blocks",
+    "ExtendedMindTransformer": "extended_mind",
+    "ExternalMemory": "external",
+    "Held": "bank",
     "LookedUp": "attention",
     "MemoryBank": "bank",
     "Recall": "attention",
+    "Storage": "storage",
     "block_scores": "blocks",
+    "choose": "blocks",
     "context_with": "blocks",
     "remembering": "attention",
 }

@@ -5,7 +5,7 @@ no weight changes (Extended Mind Transformers, Klett and Ahle 2024, arXiv 2406.0
 cosine as in its published code). Whole blocks are chosen in ``blocks``.
 """
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from functools import partial
@@ -74,27 +74,35 @@ class LookedUp:
 
 
 @contextmanager
-def remembering(bank: MemoryBank, recall: Recall = Recall()) -> Iterator[list[LookedUp]]:
+def remembering(
+    bank: MemoryBank, recall: Recall = Recall(), *, without: Sequence[range] = ()
+) -> Iterator[list[LookedUp]]:
     """Let the bank's model attend to the bank; yield a list that fills with what is looked up.
 
     Within the block the model is called as ever, with batches, padding, a cache or ``generate``.
     After it, and with ``k=0`` or an empty bank, it is the plain model bit for bit.
 
+    Args:
+        without: tokens of the bank that are not to be found.
+
     Raises:
         ModelError: for a model whose attention is not a plain softmax, or not exchangeable.
     """
     model, seen = bank.model.model, []
-    if recall.k == 0 or not len(bank):
+    shown = torch.ones(len(bank), dtype=torch.bool)
+    for hidden in without:
+        shown[hidden.start : hidden.stop] = False
+    if recall.k == 0 or not shown.any():
         yield seen
         return
     _assert_known(model)
-    attend = partial(_attend, bank=bank, recall=recall, seen=seen)
+    attend = partial(_attend, bank=bank, recall=recall, shown=shown, seen=seen)
     with attention_exchanged(model, _NAME, attend, mask=eager_mask):
         yield seen
 
 
 def _attend(
-    module, query, key, value, attention_mask, scaling=None, *, bank, recall, seen, **options
+    module, query, key, value, attention_mask, scaling=None, *, bank, recall, shown, seen, **options
 ):
     """Stand in for the model's attention: ``query`` is ``(batch, heads, queries, head_dim)``."""
     batch, heads, queries, head_dim = query.shape
@@ -108,9 +116,8 @@ def _attend(
     if recall.layers is not None and layer not in recall.layers:
         out = local.softmax(-1).to(value.dtype) @ value[:, :, None]
         return out.flatten(1, 2).transpose(1, 2), None
-    places = options.get("position_ids")
-    asked = _placed_queries(q, places, bank, recall)
-    scores, tokens, values = _looked_up(asked, layer, bank, recall, scale)
+    asked, known = _placed(q, options.get("position_ids"), layer, bank, recall)
+    scores, tokens, values = _looked_up(asked, known, layer, bank, recall, shown, scale)
     weights = torch.cat([scores, local], dim=-1).softmax(-1)
     far, near = weights.split([scores.shape[-1], local.shape[-1]], dim=-1)
     out = torch.einsum("bhgqk,bhgqkd->bhgqd", far.to(values.dtype), values)
@@ -119,36 +126,46 @@ def _attend(
     return out.flatten(1, 2).transpose(1, 2), None
 
 
-def _placed_queries(q, places, bank: MemoryBank, recall: Recall):
-    """Return the queries as they stand to memory: moved only where the distance is constant."""
-    if recall.positions != "constant":
-        return q
-    flat = q.flatten(1, 2)  # (batch, heads, queries, head_dim)
-    places = places.expand(len(flat), -1)
-    moved = [
-        bank.moved(one, own, torch.full_like(own, recall.distance))
-        for one, own in zip(flat, places, strict=True)
-    ]
-    return torch.stack(moved).view(q.shape)
+def _placed(q, places, layer: int, bank: MemoryBank, recall: Recall):
+    """Return queries and the memory's keys as they stand to each other.
+
+    Where all of the memory stands at one place, the few queries are moved and not its many keys.
+    """
+    keys, rotation = bank.keys_of(layer).to(q.device), bank.rotation
+    if recall.positions in ("scaled", "true"):
+        return q, rotation.put_on(keys, memory_positions(len(bank), recall))
+    to = {
+        "zero": places,
+        "before": places + 1,
+        "constant": torch.full_like(places, recall.distance),
+    }[recall.positions]
+    flat, zero = q.flatten(1, 2), torch.zeros_like(places[0])  # (batch, heads, queries, head_dim)
+    pairs = zip(flat, places.expand(len(flat), -1), to.expand(len(flat), -1), strict=True)
+    moved = [rotation.put_on(rotation.moved(one, own, there), zero) for one, own, there in pairs]
+    return torch.stack(moved).view(q.shape), keys
 
 
-def _looked_up(q, layer: int, bank: MemoryBank, recall: Recall, scale: float):
+def _looked_up(q, keys, layer: int, bank: MemoryBank, recall: Recall, shown, scale: float):
     """Return the scores of the chosen keys, which tokens they are, and their values.
 
     Shapes: ``(batch, kv_heads, groups, queries, k)``, and with ``head_dim`` after it.
     """
-    key, value = bank.at(layer, range(len(bank)), memory_positions(len(bank), recall))
-    key, value = key.to(q.device), value.to(q.device)
-    products = (q @ key[:, None].mT).float()  # (batch, kv_heads, groups, queries, tokens)
-    norms = q.float().norm(dim=-1, keepdim=True) * key.float().norm(dim=-1)[:, None, None]
-    cosines = products / norms.clamp_min(1e-12)
-    ranking = cosines if recall.similarity == "cosine" else products
-    tokens = ranking.topk(min(recall.k, len(bank)), dim=-1).indices
+    products = (q @ keys[:, None].mT).float()  # (batch, kv_heads, groups, queries, tokens)
+    ranking = products
+    if recall.similarity == "cosine" or recall.threshold is not None:
+        norms = q.float().norm(dim=-1, keepdim=True) * keys.float().norm(dim=-1)[:, None, None]
+        cosines = products / norms.clamp_min(1e-12)
+        ranking = cosines if recall.similarity == "cosine" else products
+    if not shown.all():
+        ranking = ranking.masked_fill(~shown.to(q.device), -torch.inf)
+    tokens = ranking.topk(min(recall.k, int(shown.sum())), dim=-1).indices
     scores = products.gather(-1, tokens) * scale
     if recall.threshold is not None:
         scores = scores.masked_fill(cosines.gather(-1, tokens) <= recall.threshold, -torch.inf)
-    head = torch.arange(value.shape[0], device=q.device).view(1, -1, 1, 1, 1)
-    return scores, tokens, value[head, tokens]
+    wanted, place = tokens.unique(return_inverse=True)
+    values = bank.values_of(layer, wanted.cpu()).to(q.device)
+    head = torch.arange(len(values), device=q.device).view(1, -1, 1, 1, 1)
+    return scores, tokens, values[head, place]
 
 
 def memory_positions(tokens: int, recall: Recall) -> torch.Tensor:
@@ -161,7 +178,7 @@ def memory_positions(tokens: int, recall: Recall) -> torch.Tensor:
     return {
         "zero": torch.zeros_like(order),
         "before": torch.full_like(order, -1),
-        "constant": torch.zeros_like(order),
+        "constant": torch.full_like(order, -recall.distance),
         "scaled": order * recall.distance // max(tokens, 1) - recall.distance,
         "true": order - tokens,
     }[recall.positions]

@@ -20,9 +20,10 @@ METHODS = {
     "retrieval": "longctx_edu.readers.retrieval:RetrievalReading",
     "map_reduce": "longctx_edu.readers.map_reduce:MapReduceReading",
     "margins": "longctx_edu.readers.margins:MarginsReading",
+    "memory": "longctx_edu.readers.memory:MemoryReading",
 }
 METHOD_NAMES = tuple(METHODS)
-ANY_LENGTH = ("truncated", "retrieval", "map_reduce")
+ANY_LENGTH = ("truncated", "retrieval", "map_reduce", "memory")
 """The methods that take a text longer than the model's window."""
 
 
@@ -30,7 +31,8 @@ def prepare(documents, *, method: str = "plain", model=None, **options) -> Itera
     """Read documents as far as that needs no question; yield events, last ``Ready(reading)``.
 
     Args:
-        documents: a ``Document``, a text, a ``Path`` to a file, or a sequence of these.
+        documents: a ``Document``, a text, a ``Path`` to a file, or a sequence of these. None for
+            those of a ``memory_file`` that is there.
         method: one of ``METHOD_NAMES``.
         model: a ``LanguageModel``, or a name or folder for ``models.load``; the
             embedded model by default. The method margins also takes a
@@ -42,7 +44,8 @@ def prepare(documents, *, method: str = "plain", model=None, **options) -> Itera
             read, a model that cannot be loaded, or a text that does not fit.
     """
     chosen = options_for(method, **options)
-    documents = as_documents(documents)
+    saved = documents is None and getattr(chosen, "memory_file", None) is not None
+    documents = () if saved else as_documents(documents)
     reading = _reading_class(method)(documents, _language_model(model, method), method, chosen)
     yield from reading.prepare()
     yield Ready(reading)

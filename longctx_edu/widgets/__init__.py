@@ -8,6 +8,7 @@ from longctx_edu.lazy import lazily
 _HOME = {
     "ArraySource": "sources",
     "MarginsView": "margins",
+    "MemoryView": "memory",
     "View": "base",
     "WeightsSource": "sources",
     "WeightsView": "weights",

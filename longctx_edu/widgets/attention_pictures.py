@@ -57,6 +57,30 @@ def shares_by_layer(lines: Mapping[str, Sequence[float]]):
     return figure
 
 
+def shares_by_head(shares: Sequence[Sequence[float]], measured: str):
+    """Draw a cell for each head of each layer, the darker the larger its share.
+
+    Args:
+        shares: from 0 to 1, ``(layers, heads)``.
+        measured: what is shared out, for the scale.
+
+    Returns:
+        a matplotlib figure.
+    """
+    import matplotlib.pyplot as plt
+    import numpy as np
+
+    cells = np.asarray(shares, dtype=float).T
+    with style():
+        figure, axes = plt.subplots(figsize=(7.5, 3.2))
+        image = axes.imshow(cells, cmap="Blues", vmin=0, vmax=1, aspect="auto")
+        figure.colorbar(image, label=measured)
+        axes.set(xlabel="layer", ylabel="head")
+        axes.set_yticks(range(0, len(cells), 2))
+        axes.grid(visible=False)
+    return figure
+
+
 def needed_against_looked_at(points: Mapping[str, tuple[Sequence[float], Sequence[float]]]):
     """Draw what is lost without a part against the attention on it, a point for each question.
 

@@ -10,8 +10,6 @@ from dataclasses import asdict
 
 from longctx_edu.margins.notes import PERSON, Note
 
-STAGES = ("ready", "writing", "answering", "answered", "cancelled", "failed")
-
 Margin = dict
 """``segment`` (None: the whole text), ``text``, ``state`` (waiting, writing, done or cut),
 ``kept`` (None: not judged yet), ``confidence``, ``score`` and ``by``, who decided."""

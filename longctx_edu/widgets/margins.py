@@ -6,33 +6,23 @@ events mean is in ``margin_states``, the static twin in ``margin_picture``.
 """
 
 import os
-import statistics
-import threading
-import time
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
-from contextlib import closing
+from collections.abc import Mapping, Sequence
 
 import traitlets
 
 from longctx_edu.errors import LongctxError
-from longctx_edu.events import Answered
 from longctx_edu.margins.notes import PERSON, Note
 from longctx_edu.margins.trace import as_plain, checked, load_trace
-from longctx_edu.readers.run import Run, run_in_background
+from longctx_edu.readers.run import Run
 from longctx_edu.widgets import margin_states as states
-from longctx_edu.widgets.base import View
+from longctx_edu.widgets.asking import AskingView, answered_state
 from longctx_edu.widgets.margin_picture import draw
-
-PAUSE = 0.04
-PATIENCE = 0.25
-"""Least and most seconds between two messages to a browser; events in between go together. The
-next one waits until the last is on the screen, so that a slow browser is not flooded."""
 
 NOW = -1
 NONE = -1
 
 
-class MarginsView(View):
+class MarginsView(AskingView):
     """A text with its margins beside it, the question and the answer.
 
     On a reading, a question is asked in the view or by ``ask``: margins appear token by token,
@@ -60,27 +50,15 @@ class MarginsView(View):
 
     _part = "margins"
 
-    text = traitlets.Unicode().tag(sync=True)
     segments = traitlets.List().tag(sync=True)  # [start, end] in code points of the text
-    question = traitlets.Unicode().tag(sync=True)
-    stage = traitlets.Enum(states.STAGES, default_value="ready").tag(sync=True)
     margins = traitlets.List().tag(sync=True)  # of `margin_states.Margin`
     progress = traitlets.List([0, 0]).tag(sync=True)  # decode steps of the margins: done, total
-    answer_prefix = traitlets.Unicode().tag(sync=True)
-    answer_text = traitlets.Unicode().tag(sync=True)
-    notice = traitlets.Unicode().tag(sync=True)
-    citations = traitlets.List().tag(sync=True)  # with `place`, [start, end] in the text
-    cost = traitlets.Dict().tag(sync=True)
     predicted = traitlets.Dict().tag(sync=True)
-    seconds = traitlets.Float().tag(sync=True)
-    problem = traitlets.Unicode().tag(sync=True)
     changed = traitlets.Bool().tag(sync=True)  # whether notes were changed since the answer
-    live = traitlets.Bool().tag(sync=True)
     events = traitlets.List().tag(sync=True)  # of the last trace: [seconds, event]
     step = traitlets.Int(NOW).tag(sync=True)
     selected = traitlets.Int(NONE).tag(sync=True)
     place = traitlets.List().tag(sync=True)
-    tick = traitlets.Int(0).tag(sync=True)
 
     def __init__(
         self,
@@ -91,25 +69,15 @@ class MarginsView(View):
         theme: str = "auto",
         measure: bool = False,
     ):
-        # Traits are set from the thread that follows the events, and by what the browser says.
-        self._turn = threading.RLock()
-        self._follower: threading.Thread | None = None
-        self._waiting: dict[int, list[float]] = {}
-        self._on_screen = threading.Event()
-        self._is_watched = False
-        self.measure = measure
         self._longest_answer, self._longest_last = max_new_tokens, 0
-        self.latencies: list[float] = []
-        self.run: Run | None = None
-        self.last_answer = None
-        self.reading = source if hasattr(source, "answer_now") else None
-        if self.reading is None:
+        reading = source if hasattr(source, "answer_now") else None
+        if reading is None:
             state = _recorded(_trace(source))
         else:
             segments = [list(span) for span in source.segments]
             state = dict(text=source.text, segments=segments, answer_prefix=answer_prefix)
             state["margins"] = states.begun(len(segments))["margins"]
-        super().__init__(live=self.reading is not None, theme=theme, **state)
+        super().__init__(reading=reading, measure=measure, theme=theme, **state)
 
     # ----------------------------------------------------------------- asking
 
@@ -151,32 +119,6 @@ class MarginsView(View):
             raise LongctxError("No margins are being written; ask a question first.")
         self.reading.answer_now()
 
-    def cancel(self) -> None:
-        """Stop the question under way, if there is one; what was written stays."""
-        with self._turn:
-            run, follower = self.run, self._follower
-        if run is not None:
-            run.cancel()
-            follower.join()
-
-    def wait(self, timeout: float | None = None):
-        """Wait until the question under way is answered and shown; return the ``Answer``.
-
-        Raises:
-            LongctxError: if nothing was asked, or the question was cancelled.
-            TimeoutError: if it takes longer than ``timeout`` seconds.
-        """
-        if self.run is None:
-            raise LongctxError("Nothing was asked yet; ask a question first.")
-        try:
-            return self.run.result(timeout)
-        finally:
-            self._join_follower()
-
-    def close(self):
-        self.cancel()
-        super().close()
-
     def _start(self, question: str, prefix: str, longest: int, given: Sequence | None) -> Run:
         self._assert_live()
         self._join_follower()
@@ -187,7 +129,9 @@ class MarginsView(View):
             events = self.reading.events(question, answer_prefix=prefix, notes=notes, **options)
             predicted = {} if given else vars(self.reading.predicted_cost(question, **options))
             begun = states.begun(len(self.segments), given)
-            self._show(
+            self._writes, self._longest_last = given is None, longest
+            return self._begin(
+                events,
                 **begun,
                 question=question,
                 answer_prefix=prefix,
@@ -195,38 +139,6 @@ class MarginsView(View):
                 **dict(events=[], step=NOW),
                 predicted=predicted,
             )
-            self._writes, self._longest_last, emitted = given is None, longest, []
-            self.run = run_in_background(_timed(events, emitted))
-            follow = (self.run, emitted, time.time())
-            self._follower = threading.Thread(
-                target=self._follow, args=follow, name="margins view", daemon=True
-            )
-            self._follower.start()
-            return self.run
-
-    def _follow(self, run: Run, emitted: list[float], begin: float) -> None:
-        """Show events as they come, those within a pause together."""
-        seen, answer = 0, None
-        try:
-            for fresh in _bursts(run, self._pause):
-                with self._turn:
-                    state = self._state()
-                    for event in fresh:
-                        if isinstance(event, Answered):
-                            answer = event.answer
-                        else:
-                            states.take(state, as_plain(event))
-                    if answer is None:
-                        state["seconds"] = emitted[seen + len(fresh) - 1] - begin
-                    else:
-                        state.update(self._answered_state(state, answer))
-                    self._show(**state, times=emitted[seen : seen + len(fresh)])
-                seen += len(fresh)
-        except Exception as error:  # told in the view; run.result() raises it too
-            self._end("failed", f"{'' if isinstance(error, LongctxError) else 'Error: '}{error}")
-        else:
-            if answer is None:
-                self._end("cancelled")
 
     def _state(self) -> dict:
         """Return a copy of what events change."""
@@ -238,37 +150,21 @@ class MarginsView(View):
             "cost": dict(self.cost),
         }
 
-    def _answered_state(self, state: dict, answer) -> dict:
-        self.last_answer = answer
+    def _take(self, state: dict, event) -> None:
+        states.take(state, as_plain(event))
+
+    def _with_answer(self, state: dict, answer) -> dict:
         found = _recorded(answer.trace)
         kept = {name: found[name] for name in ("answer_text", "notice", "citations", "events")}
-        margins = state["margins"]
-        if self._writes:
-            margins = states.in_the_end(margins, found["margins"])
-        return dict(
-            **kept, margins=margins, stage="answered", cost=vars(answer.ledger),
-            seconds=answer.seconds,
-        )  # fmt: skip
+        ended = states.in_the_end(state["margins"], found["margins"])
+        return {**kept, "margins": ended if self._writes else state["margins"]}
 
-    def _end(self, stage: str, problem: str = "") -> None:
-        with self._turn:
-            state = self._state()
-            for one in state["margins"]:
-                if one["state"] in ("waiting", "writing"):
-                    one["state"] = "cut"
-            self._show(margins=state["margins"], stage=stage, problem=problem)
-
-    def _join_follower(self) -> None:
-        """Wait until all of a run that has ended is shown; not under the lock, which that takes."""
-        ended = self.run is not None and not self.run.is_running
-        if ended and threading.current_thread() is not self._follower:
-            self._follower.join()
-
-    def _assert_idle(self) -> None:
-        if self.run is not None and (self.run.is_running or self._follower.is_alive()):
-            raise LongctxError(
-                "A question is under way; wait for its answer, or cancel it, and ask then."
-            )
+    def _without_answer(self) -> dict:
+        margins = self._state()["margins"]
+        for one in margins:
+            if one["state"] in ("waiting", "writing"):
+                one["state"] = "cut"
+        return {"margins": margins}
 
     def _assert_live(self) -> None:
         if self.reading is None:
@@ -350,54 +246,15 @@ class MarginsView(View):
                 self.ask_again()
             case {"op": "now"}:
                 self.answer_now()
-            case {"op": "cancel"} if self.run is not None:
-                # Waiting for the model's step under way would keep the kernel busy.
-                threading.Thread(target=self.run.cancel, daemon=True).start()
             case {"op": "judge", "note": place, "kept": bool(kept)}:
                 (self.accept if kept else self.reject)(place)
             case {"op": "edit", "note": place, "text": str(text)}:
                 self.edit(place, text)
             case {"op": "add", "segment": segment, "text": str(text)}:
                 self.add_note(text, segment=segment)
-            case {"op": "shown", "tick": int(tick), "at": int() | float() as at}:
-                self._note_shown(tick, at / 1000)
             case _:
                 return super().answer(ask)
         return {}, []
-
-    @property
-    def median_latency(self) -> float | None:
-        """Median of ``latencies``, in seconds; None before the first."""
-        return statistics.median(self.latencies) if self.latencies else None
-
-    def _pause(self) -> None:
-        time.sleep(PAUSE)
-        if self._is_watched:
-            self._on_screen.wait(PATIENCE - PAUSE)
-
-    def _note_shown(self, tick: int, at: float) -> None:
-        with self._turn:
-            self._is_watched = True
-            if tick >= self.tick:
-                self._on_screen.set()
-            # What came earlier is on the screen as well.
-            for earlier in [one for one in self._waiting if one <= tick]:
-                self.latencies += [at - emitted for emitted in self._waiting.pop(earlier)]
-
-    def _show(self, *, times: Sequence[float] = (), **state) -> None:
-        """Set traits in one message; ``times`` are when the events in it happened."""
-        with self.hold_sync():
-            for name, value in state.items():
-                setattr(self, name, value)
-            if times:
-                self._on_screen.clear()
-                if self.measure:
-                    self._waiting[self.tick + 1] = list(times)
-                self.tick += 1
-
-    def set_state(self, sync_data):
-        with self._turn:
-            super().set_state(sync_data)
 
     # ----------------------------------------------------------------- what it says
 
@@ -435,9 +292,9 @@ class MarginsView(View):
         )
 
     def _saved(self) -> dict:
-        """A saved file plays what was recorded; nothing can be asked there."""
+        """A saved file plays what was recorded; nothing can be changed there."""
         saved = super()._saved()
-        saved["state"].update(live=False, changed=False)
+        saved["state"]["changed"] = False
         return saved
 
 
@@ -454,46 +311,13 @@ def _trace(source) -> dict:
 
 def _recorded(trace: dict) -> dict:
     """Return the state at the end of a trace."""
-    starts = {one["id"]: one["start"] for one in trace["documents"]}
-    answer = trace["answer"]
     return {
-        "text": trace["text"],
+        **answered_state(trace),
         "segments": [[one["start"], one["end"]] for one in trace["segments"]],
-        "question": trace["question"],
-        "answer_prefix": trace["answer_prefix"],
-        "stage": "answered",
         "margins": list(map(states.of_note, trace["margins"])),
-        "answer_text": answer["text"],
-        "notice": answer["notice"],
-        "citations": [
-            {**one, "place": [starts[one["document_id"]] + one[edge] for edge in ("start", "end")]}
-            for one in answer["citations"]
-        ],
-        "cost": trace["cost"]["question"],
         "predicted": trace["cost"]["predicted"],
-        "seconds": trace["seconds"]["question"],
         "events": trace["events"],
     }
-
-
-def _timed(events: Iterable, emitted: list[float]) -> Iterator:
-    """Pass events on, and note when each happened."""
-    with closing(events):
-        for event in events:
-            emitted.append(time.time())
-            yield event
-
-
-def _bursts(run: Run, pause: Callable[[], None]) -> Iterator[list]:
-    """Yield the events of a run as they happen, those within a pause together."""
-    seen = 0
-    for number, _ in enumerate(run):
-        if number < seen:
-            continue
-        fresh = run.events[seen:]
-        yield fresh
-        seen += len(fresh)
-        pause()
 
 
 def _worded(text: str) -> str:

@@ -14,11 +14,13 @@ from longctx_edu.widgets.plots import legible
 from longctx_edu.widgets.sources import MASKED, OCTAVES
 
 RELATIVE_OCTAVES = 6
+MASS_OCTAVES = 12
 
 TICKS = {
     "relative": ("1/64", "1/8", "even", "×8", "×64"),
     "log": ("2⁻²⁰", "2⁻¹⁵", "2⁻¹⁰", "2⁻⁵", "1"),
     "linear": ("0", "0.25", "0.5", "0.75", "1"),
+    "mass": ("0.0002", "0.002", "0.016", "0.12", "1"),
 }
 """What stands at five even places of each scale."""
 
@@ -26,6 +28,7 @@ MEANING = {
     "relative": "weight ÷ even share",
     "log": "weight, each step the same ratio",
     "linear": "weight",
+    "mass": "share of the attention",
 }
 
 MARK = "#D55E00"
@@ -42,8 +45,9 @@ def shares(weights: np.ndarray, scale: str, lengths: np.ndarray) -> np.ndarray:
 
     Args:
         weights: of any shape.
-        scale: ``log`` (2 to the -20 up to 1), ``linear`` (0 to 1), or ``relative``: the
-            weight against 1/length, attention spread evenly, which is the middle.
+        scale: ``log`` (2 to the -20 up to 1), ``mass`` (2 to the -12 up to 1, for sums over
+            many keys), ``linear`` (0 to 1), or ``relative``: the weight against 1/length,
+            attention spread evenly, which is the middle.
         lengths: how many keys each row may see, in a shape that broadcasts to the weights.
 
     Raises:
@@ -56,7 +60,8 @@ def shares(weights: np.ndarray, scale: str, lengths: np.ndarray) -> np.ndarray:
     with np.errstate(divide="ignore"):
         if scale == "relative":
             return np.clip((np.log2(weights * lengths) / RELATIVE_OCTAVES + 1) / 2, 0, 1)
-        return np.clip((np.log2(weights) + OCTAVES) / OCTAVES, 0, 1)
+        octaves = MASS_OCTAVES if scale == "mass" else OCTAVES
+        return np.clip((np.log2(weights) + octaves) / octaves, 0, 1)
 
 
 def colours(codes: np.ndarray, scale: str) -> np.ndarray:

@@ -24,7 +24,7 @@ def right_and_read(result: Result):
 
     rows = list(reversed(_methods(result)))
     with style():
-        figure, (right, read) = plt.subplots(1, 2, figsize=(9.6, 3.4), sharey=True)
+        figure, (right, read) = plt.subplots(1, 2, figsize=(9.6, 4.0), sharey=True)
         names = [f"{row['method']}\n{row['text']}" for row in rows]
         colours = [METHOD_COLOURS[row["method"]] for row in rows]
         counts = [round(row["right"] * row["questions"]) for row in rows]

@@ -5,6 +5,7 @@ const MASKED = 0;
 const OCTAVES = 20;
 const STEPS = 254 / OCTAVES;
 const RELATIVE_OCTAVES = 6;
+const MASS_OCTAVES = 12;
 
 // Cividis (Nuñez, Anderton and Renslow 2018): 256 colours of three bytes, dark blue to yellow.
 const CIVIDIS = atob(
@@ -38,6 +39,11 @@ function readableOn([red, green, blue]) {
   return luminance > 0.18 ? "#000000" : "#ffffff";
 }
 
+// The code of a weight; of one that may be seen, but has none, the lowest.
+function codeOf(weight) {
+  return Math.round(1 + STEPS * (clamp(Math.log2(weight), -OCTAVES, 0) + OCTAVES));
+}
+
 function weightOf(code) {
   return code === MASKED ? 0 : 2 ** ((code - 1) / STEPS - OCTAVES);
 }
@@ -50,7 +56,8 @@ function shareOf(weight, scale, length) {
   if (scale === "relative") {
     return clamp((Math.log2(weight * length) / RELATIVE_OCTAVES + 1) / 2, 0, 1);
   }
-  return clamp((Math.log2(weight) + OCTAVES) / OCTAVES, 0, 1);
+  const octaves = scale === "mass" ? MASS_OCTAVES : OCTAVES;
+  return clamp((Math.log2(weight) + octaves) / octaves, 0, 1);
 }
 
 // 256 colours, one for each code: a change of scale looks up another table, and sends nothing.
@@ -69,6 +76,7 @@ const TICKS = {
   relative: ["1/64", "1/8", "even", "×8", "×64"],
   log: ["2⁻²⁰", "2⁻¹⁵", "2⁻¹⁰", "2⁻⁵", "1"],
   linear: ["0", "0.25", "0.5", "0.75", "1"],
+  mass: ["0.0002", "0.002", "0.016", "0.12", "1"],
 };
 
 // Three decimals, or two significant digits where a weight is small, as Python writes it.

@@ -1,14 +1,20 @@
 // needs: dom, theme, colours, offsets
 // A matrix of one-byte codes on a canvas, with labels on both sides, a cursor, zoom and pan.
 // Rows and columns are counted in cells; an image may hold several cells in one pixel.
+// With a `rowHeight` (pixels, from the number of rows) it zooms across only, and the labels of
+// its columns stand upright; `over` draws on top, and `snap` says which cell a pointer means.
 
 const LABEL = "11px ui-monospace, 'DejaVu Sans Mono', Menlo, Consolas, monospace";
 const LABEL_STEP = 13;
+const UPRIGHT_STEP = 30;
 const MARGIN = { left: 96, top: 84, right: 8, bottom: 4 };
 
 class HeatMatrix {
-  constructor({ name, touched, chosen, released, moved = () => {}, signal }) {
-    Object.assign(this, { touched, chosen, released, moved, signal });
+  constructor({
+    name, touched, chosen, released, moved = () => {}, over = () => {}, snap = (cell) => cell,
+    margin = () => MARGIN, rowHeight = null, signal,
+  }) {
+    Object.assign(this, { touched, chosen, released, moved, over, snap, margin, rowHeight, signal });
     this.rows = this.columns = 0;
     this.view = { x: 0, y: 0, share: 1 };
     this.rowLabels = this.columnLabels = [];
@@ -32,6 +38,11 @@ class HeatMatrix {
     Object.assign(this, { rows, columns, rowLabels, columnLabels, rowLength });
     this.images.clear();
     this.fit();
+  }
+
+  // The share of the rows that is in view.
+  get tall() {
+    return this.rowHeight ? 1 : this.view.share;
   }
 
   // An image of some of the cells; later ones lie on top. The same key replaces.
@@ -86,16 +97,16 @@ class HeatMatrix {
   zoom(factor, cell = null) {
     if (!this.rows) return;
     const { view } = this;
-    const least = Math.min(1, 4 / Math.max(this.rows, this.columns));
+    const least = Math.min(1, 4 / (this.rowHeight ? this.columns : Math.max(this.rows, this.columns)));
     const share = clamp(view.share / factor, least, 1);
     const at = cell ?? {
-      row: this.marked.row >= 0 ? this.marked.row + 0.5 : view.y + (this.rows * view.share) / 2,
+      row: this.marked.row >= 0 ? this.marked.row + 0.5 : view.y + (this.rows * this.tall) / 2,
       column: this.marked.column >= 0
         ? this.marked.column + 0.5 : view.x + (this.columns * view.share) / 2,
     };
     // The cell stays where it is on the screen.
     view.x = at.column - (at.column - view.x) * (share / view.share);
-    view.y = at.row - (at.row - view.y) * (share / view.share);
+    if (!this.rowHeight) view.y = at.row - (at.row - view.y) * (share / view.share);
     view.share = share;
     // A cell at the edge would stay there, half cut off.
     if (cell) this.settle();
@@ -111,14 +122,14 @@ class HeatMatrix {
   settle() {
     const { view } = this;
     view.x = clamp(view.x, 0, this.columns * (1 - view.share));
-    view.y = clamp(view.y, 0, this.rows * (1 - view.share));
+    view.y = clamp(view.y, 0, this.rows * (1 - this.tall));
     this.draw();
   }
 
   reveal(row, column) {
     const { view } = this;
     const across = this.columns * view.share;
-    const down = this.rows * view.share;
+    const down = this.rows * this.tall;
     if (column < view.x || column + 1 > view.x + across) view.x = column + 0.5 - across / 2;
     if (row < view.y || row + 1 > view.y + down) view.y = row + 0.5 - down / 2;
     this.settle();
@@ -135,12 +146,13 @@ class HeatMatrix {
 
   geometry() {
     const width = this.canvas.clientWidth;
-    const side = Math.max(width - MARGIN.left - MARGIN.right, 1);
+    const { left, top, right, bottom, gutter = 0 } = this.margin(width);
+    const side = Math.max(width - left - right, 1);
     const ratio = clamp(this.rows / this.columns || 1, 0.25, 1.5);
+    const down = this.rowHeight ? this.rows * this.rowHeight(this.rows) : Math.round(side * ratio);
     return {
-      width, side, down: Math.round(side * ratio), left: MARGIN.left, top: MARGIN.top,
-      across: side / (this.columns * this.view.share),
-      along: Math.round(side * ratio) / (this.rows * this.view.share),
+      width, side, down, left, top, bottom, gutter,
+      across: side / (this.columns * this.view.share), along: down / (this.rows * this.tall),
       ...this.view,
     };
   }
@@ -160,7 +172,7 @@ class HeatMatrix {
     const { canvas } = this;
     const at = this.geometry();
     const dense = window.devicePixelRatio || 1;
-    const height = at.top + at.down + MARGIN.bottom;
+    const height = at.top + at.down + at.bottom;
     canvas.style.height = `${height}px`;
     canvas.width = Math.round(at.width * dense);
     canvas.height = Math.round(height * dense);
@@ -181,6 +193,7 @@ class HeatMatrix {
     // The frame of the last row, where a view begins, lies outside the cells.
     within(4, () => this.drawMarks(context, at, ink));
     this.drawLabels(context, at, ink);
+    this.over(context, at, ink);
     this.moved(at);
   }
 
@@ -221,22 +234,24 @@ class HeatMatrix {
   drawLabels(context, at, ink) {
     context.font = LABEL;
     context.textBaseline = "middle";
-    const rows = places(at.y, this.rows * at.share, at.along, this.rows, this.marked.row);
+    const rows = places(at.y, this.rows * this.tall, at.along, this.rows, this.marked.row);
     for (const row of rows) {
       const strong = row === this.marked.row;
       context.save();
       context.translate(at.left - 5, at.top + (row + 0.5 - at.y) * at.along);
-      label(context, this.rowLabels[row], at.left - 10, "right", strong, ink);
+      label(context, this.rowLabels[row], at.left - 10 - at.gutter, "right", strong, ink);
       context.restore();
     }
     const columns = places(at.x, this.columns * at.share, at.across, this.columns,
-      this.marked.column);
+      this.marked.column, this.rowHeight ? UPRIGHT_STEP : LABEL_STEP);
     for (const column of columns) {
       const strong = column === this.marked.column;
       context.save();
       context.translate(at.left + (column + 0.5 - at.x) * at.across, at.top - 5);
-      context.rotate(-Math.PI / 2);
-      label(context, this.columnLabels[column], at.top - 10, "left", strong, ink);
+      if (this.rowHeight) context.translate(0, -14);
+      else context.rotate(-Math.PI / 2);
+      label(context, this.columnLabels[column], this.rowHeight ? UPRIGHT_STEP : at.top - 10,
+        this.rowHeight ? "center" : "left", strong, ink);
       context.restore();
     }
   }
@@ -249,8 +264,12 @@ class HeatMatrix {
     const column = at.x + (event.clientX - box.left - at.left) / at.across;
     const row = at.y + (event.clientY - box.top - at.top) / at.along;
     const inside = column >= at.x && row >= at.y && column < at.x + this.columns * at.share
-      && row < at.y + this.rows * at.share;
+      && row < at.y + this.rows * this.tall;
     return { row, column, inside };
+  }
+
+  pointed(row, column) {
+    return this.snap({ row: Math.floor(row), column: Math.floor(column) });
   }
 
   pointers() {
@@ -273,13 +292,13 @@ class HeatMatrix {
         }
       }
       const { row, column, inside } = this.cellAt(event);
-      this.touched(inside ? { row: Math.floor(row), column: Math.floor(column) } : null);
+      this.touched(inside ? this.pointed(row, column) : null);
     }, signal);
     listen(canvas, "pointerup", (event) => {
       if (event.button !== 0) return;
       const { row, column, inside } = this.cellAt(event);
       if (from && !from.dragged && inside) {
-        this.chosen({ row: Math.floor(row), column: Math.floor(column) });
+        this.chosen(this.pointed(row, column));
       }
       from = null;
     }, signal);
@@ -300,7 +319,7 @@ class HeatMatrix {
     const { row, column } = this.marked;
     const from = { row: Math.max(row, 0), column: Math.max(column, 0) };
     const last = { row: this.rows - 1, column: this.columns - 1 };
-    const page = Math.max(1, Math.round((this.rows * this.view.share) / 8));
+    const page = Math.max(1, Math.round((this.rows * this.tall) / 8));
     const to = {
       ArrowUp: { row: from.row - 1 }, ArrowDown: { row: from.row + 1 },
       ArrowLeft: { column: from.column - 1 }, ArrowRight: { column: from.column + 1 },
@@ -350,18 +369,25 @@ function hatching(context, ink) {
 }
 
 // The cells that get a label: as many as fit, the marked one always, none under another.
-function places(start, count, size, total, marked) {
-  const step = Math.max(1, Math.ceil(LABEL_STEP / size));
+function places(start, count, size, total, marked, room = LABEL_STEP) {
+  const least = Math.max(1, Math.ceil(room / size));
+  const step = room === LABEL_STEP ? least : roundNumber(least);
   const from = Math.floor(start);
   const to = Math.min(total, Math.ceil(start + count));
   const seen = marked >= from && marked < to;
   const found = [];
   for (let place = Math.ceil(from / step) * step; place < to; place += step) {
     if (place + 0.5 < start || place + 0.5 > start + count) continue;
-    if (seen && place !== marked && Math.abs(place - marked) * size < LABEL_STEP) continue;
+    if (seen && place !== marked && Math.abs(place - marked) * size < room) continue;
     if (place !== marked) found.push(place);
   }
   return seen ? [...found, marked] : found;
+}
+
+// The least of 1, 2, 5, 10, 20, ... that is no less.
+function roundNumber(least) {
+  const ten = 10 ** Math.floor(Math.log10(least));
+  return [1, 2, 5, 10].map((times) => times * ten).find((number) => number >= least);
 }
 
 function label(context, text, room, align, strong, ink) {

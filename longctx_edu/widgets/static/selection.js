@@ -1,8 +1,9 @@
 // needs: dom
-// One selection for all parts: layer, head, query and key. What is chosen lies in traits, so
+// One selection for all parts: layer, head, query and key, or query and block. What is chosen lies in traits, so
 // that Python and other views share it; what the pointer or the cursor touches stays here.
 
-const SELECTED = ["layer", "head", "query", "key"];
+const CELL = ["query", "key", "block"];
+const SELECTED = ["layer", "head", ...CELL];
 const NONE = -1;
 
 class Selection {
@@ -14,25 +15,33 @@ class Selection {
     this.waiting = false;
     follow(model, SELECTED.map((name) => `change:${name}`), () => this.tell(), signal);
     // What Python or another view chooses is shown, wherever the pointer rests.
-    follow(model, ["change:query", "change:key"], () => { this.touched = null; }, signal);
+    follow(model, CELL.map((name) => `change:${name}`), () => { this.touched = null; }, signal);
   }
 
   get(name) {
     return this.model.get(name);
   }
 
-  // The cell to show: the touched one, else the chosen one; NONE where there is none.
+  // What to show: the touched one, else the chosen one; NONE where there is none.
+  at(name) {
+    return this.touched ? this.touched[name] : this.get(name);
+  }
+
   get query() {
-    return this.touched ? this.touched.query : this.get("query");
+    return this.at("query");
   }
 
   get key() {
-    return this.touched ? this.touched.key : this.get("key");
+    return this.at("key");
+  }
+
+  get block() {
+    return this.at("block");
   }
 
   touch(cell) {
     const before = this.touched;
-    if (before?.query === cell?.query && before?.key === cell?.key) return;
+    if (CELL.every((name) => before?.[name] === cell?.[name])) return;
     this.touched = cell;
     this.tell();
   }

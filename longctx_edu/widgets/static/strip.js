@@ -1,11 +1,12 @@
 // needs: dom, theme, colours
-// One row of weights as bars, under the matrix and in step with its columns.
+// One row of weights as bars, under the matrix and in step with its columns. A gap in a bar says
+// that its weight is above the scale.
 
 const STRIP_HEIGHT = 64;
 
 class RowStrip {
-  constructor({ name, signal }) {
-    this.signal = signal;
+  constructor({ name, label = "row", signal }) {
+    Object.assign(this, { label, signal });
     this.canvas = make("canvas", { class: "lx-strip", role: "img", "aria-label": name });
     this.name = name;
     this.weights = new Float32Array(0);
@@ -35,7 +36,7 @@ class RowStrip {
     context.font = "11px system-ui, 'DejaVu Sans', sans-serif";
     context.textAlign = "right";
     context.textBaseline = "middle";
-    if (weights.length) context.fillText("row", at.left - 8, floor - room / 2);
+    if (weights.length) context.fillText(this.label, at.left - 8, floor - room / 2);
     context.save();
     context.beginPath();
     context.rect(at.left, 0, at.side, STRIP_HEIGHT);
@@ -53,6 +54,7 @@ class RowStrip {
       context.fillStyle = here ? ink.mark : ink.dim;
       const wide = Math.max(at.across * step - (at.across > 4 ? 1 : 0), 1);
       if (weight > 0) context.fillRect(at.left + (key - at.x) * at.across, floor - high, wide, high);
+      if (weight > 1.01) context.clearRect(at.left + (key - at.x) * at.across, floor - high + 7, wide, 3);
     }
     context.restore();
     context.strokeStyle = ink.line;

@@ -34,7 +34,7 @@ function inks(element) {
   const style = getComputedStyle(element);
   const named = (name) => style.getPropertyValue(`--lx-${name}`).trim();
   return {
-    paper: named("paper"), ink: named("ink"), dim: named("dim"),
+    paper: named("paper"), ink: named("ink"), dim: named("dim"), focus: named("focus"),
     line: named("line"), mark: named("mark"),
   };
 }
