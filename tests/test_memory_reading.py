@@ -379,7 +379,7 @@ def test_the_right_one_of_several_documents_is_cited_and_needed():
     model = models.load()
     items = generate("facts", 512, 17, 101, model.tokenizer)
     documents = [items[number].documents[0] for number in (8, 0, 16)]
-    reading = read(documents, method="memory", model=model)
+    reading = read(documents, method="memory", model=model, passages=3)
     for item in (items[0], items[1], items[4]):
         answer = reading.ask(item.question, answer_prefix=item.answer_prefix, max_new_tokens=6)
         assert item.gold[0] in answer.text
