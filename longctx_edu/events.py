@@ -4,7 +4,7 @@ Progress bars, live views, traces and tests all listen to the same events. A
 generator of events may be closed between any two of them.
 """
 
-from collections.abc import Generator
+from collections.abc import Callable, Generator
 from dataclasses import dataclass
 from typing import Any
 
@@ -16,6 +16,17 @@ def returned_by(events: Generator) -> Any:
             next(events)
         except StopIteration as end:
             return end.value
+
+
+def watched(events: Generator, see: Callable[[Any], None]) -> Generator:
+    """Yield events as they happen, each after ``see`` has had it; return what they return."""
+    while True:
+        try:
+            event = next(events)
+        except StopIteration as end:
+            return end.value
+        see(event)
+        yield event
 
 
 @dataclass(frozen=True)

@@ -5,8 +5,10 @@ a model. What the trace of a method holds is said beside the method; here is how
 """
 
 import json
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 from longctx_edu.errors import TraceError
 
@@ -76,29 +78,57 @@ def first_fault(value, form, place: str = "") -> str | None:
     return place if is_number_for_truth or not isinstance(value, form) else None
 
 
-def assert_of_kind(trace, name: str, *, method: str, schema: str, version: int) -> None:
-    """Raise unless something is the trace of a method, in the version that this program reads.
+@dataclass(frozen=True)
+class TraceKind:
+    """What the traces of one method look like.
 
-    Raises:
-        TraceError: saying what ``name`` is instead.
+    Attributes:
+        method: the method's name.
+        schema, version: what every trace of it says of itself.
+        form: what it holds, see ``first_fault``.
+        fault_inside: returns the first fault of a trace that has this form, None if it is whole.
     """
-    if not isinstance(trace, Mapping) or trace.get("schema") != schema:
-        raise TraceError(
-            f"{name} is no trace of {method}: its schema is not {schema!r}; make one with "
-            f"read(..., method={method!r}).ask(...).trace."
-        )
-    if trace.get("version") != version:
-        raise TraceError(
-            f"{name} has version {trace.get('version')!r}, and this program reads {version}; "
-            "update longctx_edu, or record the run again."
-        )
 
+    method: str
+    schema: str
+    version: int
+    form: Mapping[str, Any]
+    fault_inside: Callable[[Mapping], str | None]
 
-def assert_whole(fault: str | None, name: str) -> None:
-    """Raise if there is a fault: ``name`` is damaged there.
+    def checked(self, trace, name: str = "The trace") -> dict:
+        """Return a trace if it is one of this kind, and whole; ``name`` is what errors call it.
 
-    Raises:
-        TraceError: naming the place.
-    """
-    if fault is not None:
-        raise TraceError(f"{name} is damaged at {fault}; record the run again.")
+        Raises:
+            TraceError: saying what it is instead, or naming the first part that is missing or
+                of the wrong kind.
+        """
+        if not isinstance(trace, Mapping) or trace.get("schema") != self.schema:
+            raise TraceError(
+                f"{name} is no trace of {self.method}: its schema is not {self.schema!r}; make one "
+                f"with read(..., method={self.method!r}).ask(...).trace."
+            )
+        if trace.get("version") != self.version:
+            raise TraceError(
+                f"{name} has version {trace.get('version')!r}, and this program reads "
+                f"{self.version}; update longctx_edu, or record the run again."
+            )
+        fault = first_fault(trace, self.form) or self.fault_inside(trace)
+        if fault is not None:
+            raise TraceError(f"{name} is damaged at {fault}; record the run again.")
+        return dict(trace)
+
+    def save(self, trace: Mapping, path) -> Path:
+        """Write a trace to a file and return its path.
+
+        Raises:
+            TraceError: if it is not a trace of this kind, or the file cannot be written.
+        """
+        return write_trace(self.checked(trace), path)
+
+    def load(self, path) -> dict:
+        """Read a trace from a file.
+
+        Raises:
+            TraceError: if the file is missing, damaged, of another kind, or of a newer version.
+        """
+        return self.checked(read_trace(path), str(path))

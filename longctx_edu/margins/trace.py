@@ -6,19 +6,12 @@ the text itself. A trace that does not fit this description is refused with the 
 
 from collections.abc import Iterator, Mapping
 from dataclasses import asdict, fields
-from pathlib import Path
 from typing import Any
 
 from longctx_edu import events as kinds
 from longctx_edu.inference.ledger import Ledger
 from longctx_edu.margins.notes import Note
-from longctx_edu.traces import (
-    assert_of_kind,
-    assert_whole,
-    first_fault,
-    read_trace,
-    write_trace,
-)
+from longctx_edu.traces import TraceKind
 
 SCHEMA = "longctx-margins-trace"
 VERSION = 1
@@ -93,35 +86,6 @@ def notes_of(trace: Mapping) -> list[Note]:
     return [Note(**margin) for margin in trace["margins"]]
 
 
-def save_trace(trace: Mapping, path) -> Path:
-    """Write a trace to a file and return its path.
-
-    Raises:
-        TraceError: if it is not a trace, or the file cannot be written.
-    """
-    return write_trace(checked(trace), path)
-
-
-def load_trace(path) -> dict:
-    """Read a trace from a file.
-
-    Raises:
-        TraceError: if the file is missing, damaged, of another kind, or of a newer version.
-    """
-    return checked(read_trace(path), str(path))
-
-
-def checked(trace, name: str = "The trace") -> dict:
-    """Return a trace if it is whole.
-
-    Raises:
-        TraceError: naming the first part that is missing or of the wrong kind.
-    """
-    assert_of_kind(trace, name, method="margins", schema=SCHEMA, version=VERSION)
-    assert_whole(first_fault(trace, _FORM) or _fault_inside(trace), name)
-    return dict(trace)
-
-
 def _fault_inside(trace: Mapping) -> str | None:
     """Return the first place that points out of the text, or an event that there is not."""
     length, segments = len(trace["text"]), len(trace["segments"])
@@ -153,3 +117,7 @@ def _is_event(entry, segments: int) -> bool:
     segment = event.get("segment", 0)
     is_text = isinstance(event.get("text", ""), str)
     return is_text and isinstance(segment, int) and 0 <= segment < max(segments, 1)
+
+
+KIND = TraceKind("margins", SCHEMA, VERSION, _FORM, _fault_inside)
+checked, save_trace, load_trace = KIND.checked, KIND.save, KIND.load

@@ -7,17 +7,10 @@ the fault.
 
 from collections.abc import Mapping
 from dataclasses import fields
-from pathlib import Path
 from typing import Any
 
 from longctx_edu.inference.ledger import Ledger
-from longctx_edu.traces import (
-    assert_of_kind,
-    assert_whole,
-    first_fault,
-    read_trace,
-    write_trace,
-)
+from longctx_edu.traces import TraceKind, first_fault
 
 SCHEMA = "longctx-memory-trace"
 VERSION = 1
@@ -56,35 +49,6 @@ _FORM: dict[str, Any] = {
 }
 
 
-def save_trace(trace: Mapping, path) -> Path:
-    """Write a trace to a file and return its path.
-
-    Raises:
-        TraceError: if it is not a trace, or the file cannot be written.
-    """
-    return write_trace(checked(trace), path)
-
-
-def load_trace(path) -> dict:
-    """Read a trace from a file.
-
-    Raises:
-        TraceError: if the file is missing, damaged, of another kind, or of a newer version.
-    """
-    return checked(read_trace(path), str(path))
-
-
-def checked(trace, name: str = "The trace") -> dict:
-    """Return a trace if it is whole.
-
-    Raises:
-        TraceError: naming the first part that is missing or of the wrong kind.
-    """
-    assert_of_kind(trace, name, method="memory", schema=SCHEMA, version=VERSION)
-    assert_whole(first_fault(trace, _FORM) or _fault_inside(trace), name)
-    return dict(trace)
-
-
 def _fault_inside(trace: Mapping) -> str | None:
     """Return the first place that points out of the text or the memory, or is no share."""
     length, blocks = len(trace["text"]), len(trace["blocks"])
@@ -112,3 +76,7 @@ def _is_pair(pair: list) -> bool:
     return first_fault(pair, [(int, float)]) is None and (
         len(pair) == 2 and isinstance(pair[0], int) and 0 <= pair[1] <= 1.001
     )
+
+
+KIND = TraceKind("memory", SCHEMA, VERSION, _FORM, _fault_inside)
+checked, save_trace, load_trace = KIND.checked, KIND.save, KIND.load

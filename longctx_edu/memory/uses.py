@@ -113,17 +113,21 @@ def uses_looked_up(looked_up: Sequence[LookedUp], layers: int, *, last: int) -> 
 def captured(bank: MemoryBank, chosen: Chosen, *, most: int = 1024) -> list[list]:
     """Return which share of a question's attention to the whole memory its best k keys hold.
 
-    Of the question's last token, at one distance from all keys (``attention.block_mass``); a mean
-    over the heads of the layers that chose.
+    Of the question's last token, at one distance from all keys (``attention.block_mass``), the
+    documents' first ones left out (``MemoryBank.sinks``); a mean over the heads of the layers
+    that chose.
 
     Returns:
         ``[k, share]`` for k = 1, 2, 4, ... up to ``most``; the share grows with k.
     """
     most, found = min(most, len(bank)), []
+    sinks = [token for sink in bank.sinks for token in sink]
     for layer, query in chosen.queries.items():
         key = bank.keys_of(layer).float()
         last = query[:, -1].reshape(len(key), -1, query.shape[-1])  # (kv_heads, groups, head_dim)
-        weights = (last @ key.mT).softmax(-1)
+        scores = last @ key.mT
+        scores[..., sinks] = -torch.inf
+        weights = scores.softmax(-1)
         found.append(weights.topk(most, dim=-1).values.cumsum(-1).mean((0, 1)))
     shares = torch.stack(found).mean(0)
     return [[2**n, float(shares[2**n - 1])] for n in range(most.bit_length()) if 2**n <= most]

@@ -12,7 +12,7 @@ from collections.abc import Iterator, Sequence
 from dataclasses import asdict, dataclass, replace
 
 from longctx_edu.errors import DoesNotFit, LongctxError, ModelError
-from longctx_edu.events import Judged, NoteWritten, SegmentRead, returned_by
+from longctx_edu.events import Judged, NoteWritten, SegmentRead, returned_by, watched
 from longctx_edu.inference import Context, Ledger, chat_prompt
 from longctx_edu.margins.engine import LocalEngine, Margin, Request, request_for
 from longctx_edu.margins.notes import Note, numbered, sources_of, within
@@ -254,19 +254,13 @@ class MarginsReading(Reading):
         self._enough.clear()
         ledgers: list[Ledger] = []
 
-        def recorded(events: Iterator) -> Iterator:
-            while True:
-                try:
-                    event = next(events)
-                except StopIteration as end:
-                    return end.value
-                if is_recorded(event):
-                    seconds = round(time.perf_counter() - started, 4)
-                    timeline.append([seconds, as_plain(event)])
-                yield event
+        def keep(event) -> None:
+            if is_recorded(event):
+                seconds = round(time.perf_counter() - started, 4)
+                timeline.append([seconds, as_plain(event)])
 
         if notes is None:
-            close_calls = yield from recorded(self._take_notes(question, ledgers))
+            close_calls = yield from watched(self._take_notes(question, ledgers), keep)
         else:
             self.notes = numbered(notes)
         notes = list(self.notes)
@@ -278,7 +272,7 @@ class MarginsReading(Reading):
         assert_fits(self.model, len(prompt.ids), max_new_tokens, any_length=ANY_LENGTH)
         self.final_prompt = prompt
         engine = self._engine if len(self._runs) == 1 else self._engine_for(self._runs[0])
-        written = yield from recorded(engine.answer(prompt.ids, max_new_tokens=max_new_tokens))
+        written = yield from watched(engine.answer(prompt.ids, max_new_tokens=max_new_tokens), keep)
         ledger = total([*ledgers, written.ledger])
         citations, notice = self._citations(kept), self._notice()
         told = {}

@@ -15,7 +15,7 @@ from pathlib import Path
 
 from longctx_edu.attention.block_mass import BLOCK_TOKENS
 from longctx_edu.errors import LongctxError, MemoryFileError
-from longctx_edu.events import Progress, TokenDecoded, returned_by
+from longctx_edu.events import Progress, TokenDecoded, returned_by, watched
 from longctx_edu.inference import (
     Context,
     Ledger,
@@ -201,8 +201,9 @@ class MemoryReading(Reading):
 
         context, sources = yield from _inside(attending, self._context(options, ranges))
         events = write(context, context.ids + tail.ids, max_new_tokens=max_new_tokens)
-        said: list[TokenDecoded] = []
-        written = yield from _noted(_inside(attending, events), said)
+        seen: list = []
+        written = yield from watched(_inside(attending, events), seen.append)
+        said = [event for event in seen if isinstance(event, TokenDecoded)]
         rows = tail.ids + [event.token_id for event in said[:-1]]
         others = len(question_ids) + context.ledger.prefilled
         if options.lookup == "topk":
@@ -376,18 +377,6 @@ def _inside(attending: Callable[[], AbstractContextManager], events: Iterator) -
                 event = next(events)
             except StopIteration as end:
                 return end.value
-        yield event
-
-
-def _noted(events: Iterator, said: list[TokenDecoded]) -> Iterator:
-    """Yield events, and keep the tokens among them."""
-    while True:
-        try:
-            event = next(events)
-        except StopIteration as end:
-            return end.value
-        if isinstance(event, TokenDecoded):
-            said.append(event)
         yield event
 
 
