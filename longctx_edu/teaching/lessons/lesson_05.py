@@ -140,15 +140,15 @@ LESSON = lesson(
             "A question's last token looks at a memory of 1,024 tokens. Which share of that "
             "attention do the best 32 keys of each head hold, as a mean?"
         ),
-        options=("about 3 %, their share of the keys", "well over half", "all but nothing is left"),
+        options=("about 3 %, their share of the keys", "a good half", "nearly all of it"),
         answer="B",
         feedback={
             "A": "That would be attention spread evenly; a softmax is far from even.",
             "C": "Many small weights add up: the tail is long.",
         },
         explanation=(
-            "Few keys hold most of the mass, which is why k can be small. The rest is a tail that "
-            "grows with the memory."
+            "Three in a hundred keys hold more than half of the mass, which is why k can be small. "
+            "The rest is a tail that grows with the memory."
         ),
     ),
     Exercise(
