@@ -26,6 +26,24 @@ def chromium() -> str:
     return path
 
 
+@pytest.fixture(scope="module")
+def browser(chromium):
+    from esm import open_browser
+
+    with open_browser(chromium) as started:
+        yield started
+
+
+@pytest.fixture
+def bench(browser):
+    """An empty page, which in the end has made no error and no request."""
+    from esm import open_page
+
+    with open_page(browser) as opened:
+        yield opened
+        opened.assert_clean()
+
+
 def find_chromium() -> str | None:
     """Return the browser that CHROMIUM names, or else the first one on this machine."""
     named = os.environ.get("CHROMIUM")

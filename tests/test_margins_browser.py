@@ -1,38 +1,23 @@
 """The view of margins in headless Chromium: read, judged, asked and replayed, by mouse and keys."""
 
 import pytest
+from asked_views import DOCUMENTS, QUESTION
 from esm import (
     bring,
     cut_off,
     display,
     load_parts,
-    open_browser,
     open_page,
     picture_of,
     settle,
     tell,
     too_faint,
 )
-from test_margins_view import DOCUMENTS, QUESTION
 
 from longctx_edu import models, read
 from longctx_edu.widgets import MarginsView, margin_states
 
 pytestmark = [pytest.mark.browser, pytest.mark.timeout(240)]
-
-
-@pytest.fixture(scope="module")
-def browser(chromium):
-    with open_browser(chromium) as started:
-        yield started
-
-
-@pytest.fixture
-def bench(browser):
-    """An empty page, which in the end has made no error and no request."""
-    with open_page(browser) as opened:
-        yield opened
-        opened.assert_clean()
 
 
 @pytest.fixture(scope="module")

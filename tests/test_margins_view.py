@@ -3,26 +3,18 @@
 import json
 import subprocess
 import sys
-import threading
 import time
-from contextlib import contextmanager
 
 import matplotlib as mpl
 import pytest
+from asked_views import DOCUMENTS, QUESTION, heard, paused, wait_until
 
 from longctx_edu import models, read
 from longctx_edu.errors import LongctxError
 from longctx_edu.margins import save_trace
-from longctx_edu.text import Document
 from longctx_edu.widgets import MarginsView, margin_picture, margin_states
 
 mpl.use("Agg")
-
-DOCUMENTS = [
-    Document("a.txt", "🙂 The <img src=x onerror=alert(1)> lamp is lit. " * 6),
-    Document("b.txt", "Box 7 holds $a$ letter & no $key$. 中 The ferry leaves at nine. " * 6),
-]
-QUESTION = "Which <b>box</b>?"
 
 
 @pytest.fixture(scope="module")
@@ -42,39 +34,6 @@ def view(reading):
     made = MarginsView(reading, max_new_tokens=12)
     yield made
     made.close()
-
-
-@contextmanager
-def paused(reading, monkeypatch, *, before: str):
-    """Let the next question stop before its first event of a kind, until the block ends."""
-    original, reached, on = reading.events, threading.Event(), threading.Event()
-
-    def events(*given, **options):
-        for event in original(*given, **options):
-            if type(event).__name__ == before and not reached.is_set():
-                reached.set()
-                assert on.wait(60)
-            yield event
-
-    monkeypatch.setattr(reading, "events", events)
-    try:
-        yield reached
-    finally:
-        on.set()
-        monkeypatch.setattr(reading, "events", original)
-
-
-def wait_until(true, seconds=60):
-    end = time.monotonic() + seconds
-    while not true():
-        assert time.monotonic() < end
-        time.sleep(0.01)
-
-
-def heard(view, **message):
-    """Return what the view answers to a message of the browser: an error, or nothing."""
-    reply, _ = view._answered({"id": "a:1", "asks": [message]})
-    return reply.get("error", "")
 
 
 # --------------------------------------------------------------------------
@@ -120,9 +79,9 @@ def test_sources_stand_at_their_place_in_the_joined_text(view):
 def test_several_margins_grow_at_once_before_any_is_judged(view, reading, monkeypatch):
     seen = []
     view.observe(lambda change: seen.append(change["new"]), "margins")
-    with paused(reading, monkeypatch, before="Judged") as reached:
+    with paused(reading, monkeypatch, before="Judged") as (reached, _):
         view.ask(QUESTION)
-        assert reached.wait(60)
+        assert reached.acquire(timeout=60)
         wait_until(lambda: all(one["state"] == "done" for one in view.margins))
         assert {one["kept"] for one in view.margins} == {None}
         assert view.stage == "writing"
@@ -134,9 +93,9 @@ def test_several_margins_grow_at_once_before_any_is_judged(view, reading, monkey
 
 
 def test_a_second_question_is_refused_while_one_is_under_way(view, reading, monkeypatch):
-    with paused(reading, monkeypatch, before="TokenDecoded") as reached:
+    with paused(reading, monkeypatch, before="TokenDecoded") as (reached, _):
         view.ask(QUESTION)
-        assert reached.wait(60)
+        assert reached.acquire(timeout=60)
         for act in (lambda: view.ask("More?"), view.ask_again):
             with pytest.raises(LongctxError, match="under way; wait for its answer, or cancel it"):
                 act()
@@ -148,9 +107,9 @@ def test_a_second_question_is_refused_while_one_is_under_way(view, reading, monk
 def test_a_person_who_rejects_before_the_answer_is_heard_by_the_next_one(
     view, reading, monkeypatch
 ):
-    with paused(reading, monkeypatch, before="NoteWritten") as reached:
+    with paused(reading, monkeypatch, before="NoteWritten") as (reached, _):
         view.ask(QUESTION)
-        assert reached.wait(60)
+        assert reached.acquire(timeout=60)
         for place in range(len(view.margins)):
             view.reject(place)
     view.wait(60)
@@ -175,9 +134,9 @@ def test_a_person_who_rejects_before_the_answer_is_heard_by_the_next_one(
 
 
 def test_what_was_written_before_a_cancel_can_be_answered_from(view, reading, monkeypatch):
-    with paused(reading, monkeypatch, before="Judged") as reached:
+    with paused(reading, monkeypatch, before="Judged") as (reached, _):
         view.ask(QUESTION)
-        assert reached.wait(60)
+        assert reached.acquire(timeout=60)
         wait_until(lambda: view.margins[0]["state"] == "done")
         assert heard(view, op="cancel") == ""  # does not wait for the model
         wait_until(view.run._stop.is_set)
@@ -193,9 +152,9 @@ def test_what_was_written_before_a_cancel_can_be_answered_from(view, reading, mo
 
 
 def test_answer_now_cuts_the_margins_under_way_short(view, reading, monkeypatch):
-    with paused(reading, monkeypatch, before="MarginToken") as reached:
+    with paused(reading, monkeypatch, before="MarginToken") as (reached, _):
         view.ask(QUESTION)
-        assert reached.wait(60)
+        assert reached.acquire(timeout=60)
         view.answer_now()
     view.wait(60)
     assert view.stage == "answered"
@@ -242,9 +201,9 @@ def test_what_cannot_be_done_is_refused_in_a_sentence(view, act, message):
 
 
 def test_a_note_still_being_written_cannot_be_edited(view, reading, monkeypatch):
-    with paused(reading, monkeypatch, before="NoteWritten") as reached:
+    with paused(reading, monkeypatch, before="NoteWritten") as (reached, _):
         view.ask(QUESTION)
-        assert reached.wait(60)
+        assert reached.acquire(timeout=60)
         wait_until(lambda: view.margins[0]["state"] == "writing")
         with pytest.raises(LongctxError, match="still being written"):
             view.edit(0, "mine")

@@ -1,38 +1,24 @@
 """The view of memory in headless Chromium: looked at, asked and changed, by mouse and keys."""
 
 import pytest
+from asked_views import QUESTION
 from esm import (
     bring,
     cut_off,
     display,
     load_parts,
-    open_browser,
     open_page,
     picture_of,
     settle,
     tell,
     too_faint,
 )
-from test_memory_view import QUESTION, make_reading, with_size
+from test_memory_view import make_reading, with_size
 
 from longctx_edu.widgets import MemoryView
 from longctx_edu.widgets.memory import lookup_in_words
 
 pytestmark = [pytest.mark.browser, pytest.mark.timeout(240)]
-
-
-@pytest.fixture(scope="module")
-def browser(chromium):
-    with open_browser(chromium) as started:
-        yield started
-
-
-@pytest.fixture
-def bench(browser):
-    """An empty page, which in the end has made no error and no request."""
-    with open_page(browser) as opened:
-        yield opened
-        opened.assert_clean()
 
 
 @pytest.fixture(scope="module")

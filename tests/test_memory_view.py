@@ -3,28 +3,21 @@
 import json
 import subprocess
 import sys
-import threading
 import time
-from contextlib import contextmanager
 
 import matplotlib as mpl
 import numpy as np
 import pytest
+from asked_views import DOCUMENTS, QUESTION, heard, paused, wait_until
 
 from longctx_edu import models, read
 from longctx_edu.errors import LongctxError
 from longctx_edu.memory.trace import load_trace, save_trace
-from longctx_edu.text import Document
 from longctx_edu.widgets import MemoryView
 from longctx_edu.widgets.memory import CHANGES
 
 mpl.use("Agg")
 
-DOCUMENTS = [
-    Document("a.txt", "🙂 The <img src=x onerror=alert(1)> lamp is lit. " * 6),
-    Document("b.txt", "Box 7 holds $a$ letter & no $key$. 中 The ferry leaves at nine. " * 6),
-]
-QUESTION = "Which <b>box</b>?"
 OPTIONS = dict(block_tokens=64, window=256, stride=192, passages=3, blocks=5, k=8)
 
 
@@ -47,43 +40,6 @@ def view(reading):
     made = MemoryView(reading, max_new_tokens=8)
     yield made
     made.close()
-
-
-@contextmanager
-def paused(reading, monkeypatch, *, before: str, times: int = 1):
-    """Let the next questions stop before their first event of a kind, until the block ends."""
-    original, reached, on = reading.events, threading.Semaphore(0), threading.Event()
-    left = [times]
-
-    def events(*given, **options):
-        stops = True
-        for event in original(*given, **options):
-            if stops and left[0] and type(event).__name__ == before:
-                stops = False
-                left[0] -= 1
-                reached.release()
-                assert on.wait(60)
-            yield event
-
-    monkeypatch.setattr(reading, "events", events)
-    try:
-        yield reached, on
-    finally:
-        on.set()
-        monkeypatch.setattr(reading, "events", original)
-
-
-def wait_until(true, seconds=60):
-    end = time.monotonic() + seconds
-    while not true():
-        assert time.monotonic() < end
-        time.sleep(0.01)
-
-
-def heard(view, **message):
-    """Return what the view answers to a message of the browser: an error, or nothing."""
-    reply, _ = view._answered({"id": "a:1", "asks": [message]})
-    return reply.get("error", "")
 
 
 # --------------------------------------------------------------------------

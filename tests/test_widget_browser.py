@@ -5,7 +5,7 @@ import re
 
 import numpy as np
 import pytest
-from esm import answer_late, display, load_parts, open_browser, open_page, picture_of, tell
+from esm import answer_late, display, load_parts, open_page, picture_of, tell
 from test_widget_base import HOSTILE, softmax_weights
 
 from longctx_edu.widgets import WeightsView
@@ -16,20 +16,6 @@ from longctx_edu.widgets.weights import pieces
 pytestmark = [pytest.mark.browser, pytest.mark.timeout(240)]
 
 N = len(HOSTILE)
-
-
-@pytest.fixture(scope="module")
-def browser(chromium):
-    with open_browser(chromium) as started:
-        yield started
-
-
-@pytest.fixture
-def bench(browser):
-    """An empty page, which in the end has made no error and no request."""
-    with open_page(browser) as opened:
-        yield opened
-        opened.assert_clean()
 
 
 @pytest.fixture
