@@ -3,6 +3,7 @@
 import os
 import shutil
 
+import hypothesis
 import pytest
 
 BROWSERS = ("chromium", "chromium-browser", "google-chrome", "google-chrome-stable", "chrome")
@@ -14,7 +15,12 @@ NO_BROWSER = (
     "No Chromium was found. Install one (Debian and Ubuntu: apt-get install chromium), or put "
     "the path of a Chromium or Chrome in the variable CHROMIUM."
 )
+
 NO_MODEL = "The embedded model is not in the cache folder. Run `longctx fetch` while online."
+
+# How long an example takes says how busy the machine is, not whether the code is right.
+hypothesis.settings.register_profile("no deadline", deadline=None)
+hypothesis.settings.load_profile("no deadline")
 
 
 @pytest.fixture(scope="session")

@@ -156,6 +156,7 @@ def open_notebook(
         )
         try:
             page = browser.new_page(viewport={"width": width, "height": height})
+            page.set_default_timeout(START_SECONDS * 1000)
             opened = Opened(page)
 
             def refuse(route):
@@ -169,7 +170,7 @@ def open_notebook(
             page.goto(f"{lab.address}/lab/tree/{name}?token={lab.token}&reset")
             page.wait_for_function("() => window.jupyterapp")
             page.evaluate(f"() => {{ ({_KERNEL_READY})(); }}")
-            page.wait_for_function("() => window.kernelReady", timeout=START_SECONDS * 1000)
+            page.wait_for_function("() => window.kernelReady")
             yield opened
         finally:
             browser.close()

@@ -22,7 +22,7 @@ def test_one_part_gives_attention_and_its_log_sum_exp(dtype, causal):
         torch.testing.assert_close(found, wanted, atol=1e-5, rtol=1e-5)
 
 
-@settings(max_examples=40, deadline=None)
+@settings(max_examples=40)
 @given(queries=st.integers(1, 30), keys=st.integers(1, 50), seed=st.integers(0, 99))
 def test_the_last_tokens_attend_in_two_parts_as_in_one(queries, keys, seed):
     keys = max(queries, keys)

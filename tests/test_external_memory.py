@@ -80,7 +80,7 @@ def by_loops(memory, query, k, similarity):
     empty=st.integers(0, 3),
     data=st.data(),
 )
-@settings(max_examples=25, deadline=None)
+@settings(max_examples=25)
 def test_what_is_found_is_what_loops_over_all_pairs_find(
     similarity, key_width, batch, n, empty, data
 ):
@@ -173,7 +173,7 @@ class Slots:
     capacity=st.integers(1, 6),
     steps=st.lists(st.tuples(st.booleans(), st.integers(0, 10**6)), max_size=30),
 )
-@settings(max_examples=60, deadline=None)
+@settings(max_examples=60)
 def test_what_is_held_after_any_writes_and_reads_is_what_the_rule_says(eviction, capacity, steps):
     memory, model, count = ExternalMemory(capacity, 1, eviction=eviction), None, 0
     model = Slots(capacity, eviction)

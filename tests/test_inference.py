@@ -239,7 +239,7 @@ steps = st.one_of(
 )
 
 
-@settings(max_examples=40, deadline=None)
+@settings(max_examples=40)
 @given(st.lists(steps, max_size=8))
 def test_the_books_balance_whatever_happens(actions):
     model = models.tiny()

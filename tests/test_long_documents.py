@@ -29,7 +29,7 @@ def bank(model):
 # --- into the memory
 
 
-@settings(deadline=None, max_examples=25)
+@settings(max_examples=25)
 @given(length=st.integers(1, 120), window=st.integers(1, 64), part=st.floats(0, 1))
 def test_every_token_is_held_once_whatever_window_and_stride(model, length, window, part):
     text, stride = TEXT[:length], max(1, round(part * window))

@@ -387,7 +387,7 @@ class TestReading:
         assert within(notes, [3, 9, 3, 3], 6) == {0, 3}
         assert within(notes, [3, 3, 3, 3], 0) == set()
 
-    @settings(max_examples=20, deadline=None)
+    @settings(max_examples=20)
     @given(stop=st.integers(1, 80))
     def test_cancelled_anywhere_the_reading_is_as_before(self, model, stop):
         reading = read(TEXT, method="margins", model=model, **SMALL)

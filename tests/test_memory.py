@@ -9,7 +9,7 @@ from longctx_edu.errors import LongctxError
 from longctx_edu.inference import Context
 from longctx_edu.memory.attention import POSITIONS, Recall, memory_positions, remembering
 from longctx_edu.memory.bank import MemoryBank
-from longctx_edu.memory.blocks import block_scores, context_with
+from longctx_edu.memory.blocks import ANY_QUESTION, block_scores, context_with
 from longctx_edu.memory.storage import Storage
 
 FAMILIES = ["llama", "qwen3", "gpt_neox"]
@@ -185,11 +185,14 @@ def test_blocks_in_a_context_are_what_reading_them_alone_would_give(model):
     assert context.next_logits is not None
 
 
-def test_every_block_has_a_score_and_a_copy_of_the_question_draws_it(model):
+def test_every_block_has_a_score_and_that_of_any_question_is_nothing(model):
     bank = bank_of(model)
     scores = block_scores(bank, prompt_of(model)[0].tolist(), block_tokens=32)
     assert len(scores) == len(blocks_of(len(bank), 32))
-    assert ((scores >= 0) & (scores <= 1)).all()
+    assert ((scores >= -1) & (scores <= 1)).all()
+    assert scores.any()
+    anything = model.tokenizer.encode(ANY_QUESTION, add_special_tokens=False)
+    assert not block_scores(bank, anything, block_tokens=32).any()
 
 
 def test_positions_are_those_of_their_names():

@@ -25,7 +25,7 @@ THREE = [Document(name, f"{name} {TEXT}", source=f"{name}.txt") for name in "abc
 FAMILIES = ["llama", "qwen3", "gpt_neox"]
 MODELS = {family: models.tiny(family, seed=1) for family in FAMILIES}
 EXACT = Storage("float32")
-few = settings(max_examples=12, deadline=None, derandomize=True)
+few = settings(max_examples=12, derandomize=True)
 storages = st.builds(Storage, st.sampled_from([*PRECISIONS]), st.sampled_from(HOLDS))
 
 

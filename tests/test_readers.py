@@ -378,7 +378,7 @@ class TestRunInBackground:
         run.cancel()
 
 
-@settings(max_examples=60, deadline=None)
+@settings(max_examples=60)
 @given(
     st.lists(
         st.text(st.characters(codec="utf-8"), min_size=1, max_size=20), min_size=1, max_size=4

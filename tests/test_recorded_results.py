@@ -56,8 +56,8 @@ def test_a_record_says_where_it_comes_from_and_its_verdicts_follow_from_its_numb
             assert row["ok"] is Target.parse(row["target"]).is_met_by(row["value"])
 
 
-def test_every_record_belongs_to_a_bench_or_to_the_notebooks():
-    assert set(RECORDS) <= {*bench_names(), "notebooks"}
+def test_every_record_belongs_to_a_bench_to_the_notebooks_or_to_the_peers():
+    assert set(RECORDS) <= {*bench_names(), "notebooks", "peers"}
 
 
 @pytest.mark.parametrize("name", RECORDED_BENCHES)

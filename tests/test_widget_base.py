@@ -25,7 +25,7 @@ from longctx_edu.widgets.sources import MASKED, RecordSource, codes, largest
 
 mpl.use("Agg")
 
-VIEWS = ("weights", "margins", "memory")
+VIEWS = ("attention", "cost", "margins", "memory", "routing", "weights")
 BUDGET = 80_000
 HOSTILE = [
     "<img src=x onerror=alert(1)>",
@@ -167,15 +167,16 @@ def test_only_what_must_not_be_seen_is_masked():
 @pytest.mark.parametrize("scale", TICKS)
 def test_a_scale_rises_with_the_weight_from_none_to_all(scale):
     some = 2.0 ** np.arange(-20, 1)
-    found = shares(some, scale, np.array(32))
+    found = shares(some, scale, np.array(1024 if scale == "wide" else 32))
     assert (np.diff(found) >= 0).all()
     assert 0 <= found[0] < 0.01
     assert found[-1] > 0.9
 
 
-def test_attention_spread_evenly_is_the_middle_of_the_relative_scale():
+@pytest.mark.parametrize("scale", ["relative", "wide"])
+def test_attention_spread_evenly_is_the_middle_of_the_relative_scale(scale):
     lengths = np.array([2, 100, 8192])
-    assert shares(1 / lengths, "relative", lengths) == pytest.approx([0.5] * 3)
+    assert shares(1 / lengths, scale, lengths) == pytest.approx([0.5] * 3)
 
 
 def test_an_unknown_scale_is_refused():

@@ -9,9 +9,9 @@ from esm import answer_late, display, load_parts, open_page, picture_of, tell
 from test_widget_base import HOSTILE, softmax_weights
 
 from longctx_edu.widgets import WeightsView
+from longctx_edu.widgets.heads import pieces
 from longctx_edu.widgets.matrix import TICKS, colours, written
 from longctx_edu.widgets.sources import codes
-from longctx_edu.widgets.weights import pieces
 
 pytestmark = [pytest.mark.browser, pytest.mark.timeout(240)]
 
@@ -132,6 +132,14 @@ def test_tokens_that_share_characters_are_cut_as_in_python(bench):
     assert found == [pieces("a🙂中bé\n", spans) for spans in cuts]
 
 
+_PAINTED = """([scale, length]) => {
+    const [canvas, codes] = [document.createElement("canvas"), Uint8Array.from(PALETTE.keys())];
+    paintCodes(canvas, { height: 1, width: 255, codes: codes.slice(1) }, scale, () => length);
+    const { data } = canvas.getContext("2d").getImageData(0, 0, 255, 1);
+    return Array.from({ length: 255 }, (_, n) => [...data.slice(4 * n, 4 * n + 3)]);
+}"""
+
+
 def test_the_browser_writes_and_colours_weights_as_python_does(bench):
     load_parts(bench.page, "colours", "dom")
     some = [0, 1e-12, 1.26e-9, 2**-20, 1.24e-5, 0.00123, 0.0041, 0.01, 0.0333, 0.5, 0.9984, 1]
@@ -142,7 +150,7 @@ def test_the_browser_writes_and_colours_weights_as_python_does(bench):
         for scale in TICKS:
             seen = (matrix != 0).sum()  # how many keys the row of codes can see
             expected = colours(matrix, scale)[0, :255, :3]
-            found = bench.page.evaluate("([s, n]) => lookUp(s, n).slice(1)", [scale, int(seen)])
+            found = bench.page.evaluate(_PAINTED, [scale, int(seen)])
             assert found == expected.tolist()
 
 
@@ -210,7 +218,7 @@ def test_a_finer_image_lies_over_the_coarse_one_where_it_belongs(bench):
             const after = [at(4600, 1040), at(4650, 960)];
             heat.drop("tile");
             await painted();
-            const table = lookUp("log", 1);
+            const table = WEIGHTS.map((one) => PALETTE[Math.round(255 * shareOf(one, "log", 1))]);
             return { before, after, dropped: at(4600, 1040), coarse: table[100], fine: table[250] };
         }"""
     )

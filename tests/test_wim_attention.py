@@ -57,7 +57,7 @@ def by_pytorch(made, text, margins, text_padding, margin_padding):
     return made.output(out.transpose(1, 2).reshape(batch, tokens, HIDDEN)), mask.any(-1)[:, 0]
 
 
-@settings(max_examples=30, deadline=None)
+@settings(max_examples=30)
 @given(
     tokens=st.integers(1, 9),
     notes=st.integers(0, 6),

@@ -28,12 +28,13 @@ def linear_attention(query, key, value, *, causal: bool = True, chunk_tokens: in
     numbers; within a chunk the small triangle of pairs is computed as it stands.
 
     Args:
-        query, key: ``(..., tokens, head_dim)``, the same number of tokens where ``causal``.
+        query: ``(..., queries, head_dim)``; where ``causal``, those of the last tokens.
+        key: ``(..., tokens, head_dim)``.
         value: ``(..., tokens, value_dim)``.
         chunk_tokens: tokens of a chunk; changes the speed, not the result.
 
     Returns:
-        ``(..., tokens, value_dim)``.
+        ``(..., queries, value_dim)``.
 
     Raises:
         ValueError: for shapes that do not fit each other, or ``chunk_tokens`` below 1.
@@ -44,7 +45,9 @@ def linear_attention(query, key, value, *, causal: bool = True, chunk_tokens: in
     q, k, v = feature_map(query), feature_map(key), _with_ones(value)
     if not causal:
         return _divided(q @ (k.mT @ v))
-    state = k.new_zeros(*k.shape[:-2], k.shape[-1], v.shape[-1])  # Σ φ(k) vᵀ over earlier chunks
+    past = k.shape[-2] - q.shape[-2]
+    state = k[..., :past, :].mT @ v[..., :past, :]  # Σ φ(k) vᵀ over all before the chunk
+    k, v = k[..., past:, :], v[..., past:, :]
     chunks = zip(*(x.split(chunk_tokens, dim=-2) for x in (q, k, v)), strict=True)
     rows = []
     for q_chunk, k_chunk, v_chunk in chunks:
@@ -63,7 +66,7 @@ def linear_attention_quadratic(query, key, value, *, causal: bool = True):
     _check(query, key, value, causal=causal)
     weights = feature_map(query) @ feature_map(key).mT  # (..., queries, keys)
     if causal:
-        weights = weights.tril()
+        weights = weights.tril(key.shape[-2] - query.shape[-2])
     return (weights / weights.sum(-1, keepdim=True)) @ value
 
 
@@ -77,12 +80,14 @@ def linear_attention_recurrent(query, key, value):
     q, k = feature_map(query), feature_map(key)
     S = k.new_zeros(*k.shape[:-2], k.shape[-1], value.shape[-1])  # (..., head_dim, value_dim)
     z = k.new_zeros(*k.shape[:-2], k.shape[-1])  # (..., head_dim)
-    rows = []
+    past, rows = k.shape[-2] - q.shape[-2], []
     for i in range(k.shape[-2]):
         S = S + k[..., i, :, None] * value[..., i, None, :]
         z = z + k[..., i, :]
-        numerator = (q[..., i, None, :] @ S).squeeze(-2)
-        rows.append(numerator / (q[..., i, :] * z).sum(-1, keepdim=True))
+        if i >= past:
+            own = q[..., i - past, :]
+            numerator = (own[..., None, :] @ S).squeeze(-2)
+            rows.append(numerator / (own * z).sum(-1, keepdim=True))
     return torch.stack(rows, dim=-2) if rows else torch.empty_like(value)
 
 
@@ -102,8 +107,9 @@ def _check(query, key, value, *, causal: bool) -> None:
             "query and key need one head_dim, and key and value one number of tokens; got "
             f"{tuple(query.shape)}, {tuple(key.shape)} and {tuple(value.shape)}."
         )
-    if causal and query.shape[:-1] != key.shape[:-1]:
+    same_texts = query.shape[:-2] == key.shape[:-2]
+    if causal and not (same_texts and query.shape[-2] <= key.shape[-2]):
         raise ValueError(
-            "Causal linear attention needs as many queries as keys, got "
-            f"{query.shape[-2]} and {key.shape[-2]}; give causal=False for a rectangle."
+            "Causal linear attention takes the queries of the last tokens, no more than keys, got "
+            f"{tuple(query.shape)} and {tuple(key.shape)}; give causal=False for a rectangle."
         )

@@ -19,7 +19,8 @@ def attend(query, key, value, *, causal: bool, scale: float | None = None, bias=
         key, value: ``(batch, heads, keys, head_dim)``; may be expanded views.
         causal: whether query i sees keys 0 to i alone; then as many keys as queries.
         scale: factor of the scores; ``1 / √head_dim`` if left out.
-        bias: ``(queries, keys)``, added to the scores of every head; each query sees some key.
+        bias: added to the scores, ``(queries, keys)`` or ``(batch, 1, queries, keys)``; what
+            comes out for a query that sees no key means nothing.
 
     Returns:
         The output, ``(batch, heads, queries, head_dim)``, and the log-sum-exps,
@@ -28,7 +29,7 @@ def attend(query, key, value, *, causal: bool, scale: float | None = None, bias=
     if query.device.type == "cpu" and query.dtype == torch.float32:
         # PyTorch's own kernel of scaled_dot_product_attention, which keeps them to itself.
         kernel = torch.ops.aten._scaled_dot_product_flash_attention_for_cpu
-        mask = None if bias is None else bias[None, None]
+        mask = bias[None, None] if bias is not None and bias.ndim == 2 else bias
         return kernel(query, key, value, is_causal=causal, attn_mask=mask, scale=scale)
     options = dict(causal=causal, scale=scale, bias=bias)
     return scaled_dot_product(query, key, value, **options, return_lse=True)
@@ -38,9 +39,10 @@ def join(output, lse, other, other_lse):
     """Return attention over two disjoint parts of the keys; ``output`` and ``lse`` are lost.
 
     Shapes as ``attend`` returns them. The weight of the second part is
-    ``exp(other_lse) / (exp(lse) + exp(other_lse))``, which is a logistic function.
+    ``exp(other_lse) / (exp(lse) + exp(other_lse))``, which is a logistic function. A query that
+    sees nothing in a part has the log-sum-exp minus infinity there.
     """
-    share = (other_lse - lse).sigmoid_()
+    share = (other_lse - lse).sigmoid_().nan_to_num_(0.0)  # nothing in both: infinities cancel
     return output.lerp_(other, share.unsqueeze(-1)), torch.logaddexp(lse, other_lse, out=lse)
 
 

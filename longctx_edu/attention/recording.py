@@ -11,24 +11,25 @@ import sys
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 
+import torch
 from transformers.masking_utils import ALL_MASK_ATTENTION_FUNCTIONS
 from transformers.modeling_utils import ALL_ATTENTION_FUNCTIONS
 
 from longctx_edu.attention.exchange import attention_exchanged
 from longctx_edu.attention.observers import (
+    CAPTURE,
     Observer,
     attention_name,
     forget,
+    note_mask,
     observe,
     observer_of,
 )
-from longctx_edu.attention.record import AttentionRecord
+from longctx_edu.attention.record import AttentionRecord, FromMemory
 from longctx_edu.errors import ModelError
 from longctx_edu.inference import Context
 from longctx_edu.inference.context import CHUNK_TOKENS
 from longctx_edu.models.language_model import LanguageModel
-
-_NAME = "longctx_capture"
 
 
 def capture(
@@ -39,6 +40,10 @@ def capture(
     chunk_tokens: int = CHUNK_TOKENS,
 ) -> AttentionRecord:
     """Read ``ids`` and return what every layer attended to.
+
+    What is looked up in a memory meanwhile is part of it (``memory.remembering``). A margin is
+    captured as a text of its own: ``capture(boundary, [*request, *margin])``, where ``boundary``
+    is the context cut at the end of its segment, reads it again after the same keys.
 
     Args:
         reader: a model, which reads from an empty cache; or a context, which reads on in a
@@ -64,7 +69,7 @@ def _capture(context: Context, ids, layers, chunk_tokens: int) -> AttentionRecor
     with capturing(context.language_model, layers=layers, reserve=total) as record:
         for _ in context.prefill(ids, chunk_tokens=chunk_tokens):
             pass
-    record.ids = list(context.ids)
+    record.ids = [*record.memory_ids, *context.ids]
     return record
 
 
@@ -91,17 +96,17 @@ def capturing(
         raise ValueError(
             f"layers must be 0 to {config.num_hidden_layers - 1}, got {sorted(unknown)}."
         )
-    _assert_recordable(language_model)
+    assert_recordable(language_model)
     record, wanted = AttentionRecord(reserve=reserve), frozenset(wanted)
     own = config._attn_implementation
 
-    def show(layer, *seen, **how) -> None:
+    def keep(layer, *seen, **how) -> None:
         if layer in wanted:
             record.append(layer, *seen, **how)
 
-    observe(config, Observer(own, show))
+    observe(config, Observer(own, keep))
     try:
-        with attention_exchanged(model, _NAME, _attend, mask=_mask):
+        with attention_exchanged(model, CAPTURE, _attend, mask=_mask):
             yield record
     finally:
         forget(config)
@@ -109,21 +114,70 @@ def capturing(
 
 def _attend(module, query, key, value, attention_mask, scaling=None, **options):
     """Show the queries and keys, then attend as the model does without us."""
-    observer = observer_of(module.config)
-    _assert_plain_softmax(module, query, options)
-    window = options.get("sliding_window")
-    # A layer with a window has dropped old keys, so that their number tells no position.
-    past = key.shape[2] - query.shape[2]
-    if window is not None:
-        past = int(options["position_ids"][0, 0])
-    scale = 1 / math.sqrt(query.shape[-1]) if scaling is None else scaling
-    seen = (query[0], key[0], value[0])
-    observer.show(module.layer_idx, *seen, scale=scale, window=window, past=past)
-    attend = _own_attention(module, observer.own)
+    attend = own_attention(module, observer_of(module.config).own)
+    if not getattr(attend, "shows_itself", False):
+        _assert_plain_softmax(module, options)
+        window = options.get("sliding_window")
+        show(module, query, key, value, attention_mask, scale=scaling, window=window)
     return attend(module, query, key, value, attention_mask, scaling=scaling, **options)
 
 
-def _own_attention(module, name: str):
+def show(
+    module,
+    query,
+    key,
+    value,
+    attention_mask,
+    *,
+    scale: float | None,
+    window: int | None,
+    memory: FromMemory | None = None,
+) -> None:
+    """Show what one layer's attention was given to whoever captures the model, if anybody does.
+
+    For attention functions that a capture cannot see through, because their weights are not those
+    of queries and keys alone. Such a function has an attribute ``shows_itself`` that is true.
+    Padding before the text is left out.
+
+    Args:
+        module: the model's attention layer.
+        query: ``(1, heads, new tokens, head_dim)``.
+        key, value: ``(1, kv_heads, seen, head_dim)``, those of the new tokens included.
+        attention_mask: what the model made, or None.
+        scale: factor of the scores; ``1 / √head_dim`` if None.
+        window: tokens that a query sees; None for all.
+        memory: what the queries looked up outside the text.
+
+    Raises:
+        ValueError: for several texts, or a mask of one's own.
+    """
+    observer = observer_of(module.config)
+    if observer is None:
+        return
+    if query.shape[0] != 1:
+        raise ValueError(f"One text is captured at a time, got a batch of {query.shape[0]}.")
+    new, seen = query.shape[2], key.shape[2]
+    # A layer with a window has dropped old keys, so that their number tells no position.
+    first = seen - new if window is None else observer.first
+    unread = min(max(observer.padding - first, 0), new)
+    unseen = min(max(observer.padding - (first + new - seen), 0), seen)
+    if unread == new:
+        return
+    _assert_plain_mask(attention_mask, seen, min(seen - unseen, window or seen))
+    observer.show(
+        module.layer_idx,
+        query[0, :, unread:],
+        key[0, :, unseen:],
+        value[0, :, unseen:],
+        scale=1 / math.sqrt(query.shape[-1]) if scale is None else scale,
+        window=window,
+        past=first + unread - observer.padding,
+        memory=memory and memory.after(unread),
+    )
+
+
+def own_attention(module, name: str):
+    """Return the attention function of this name, as a layer of this module's kind would."""
     # "eager" stands in no registry: each modeling file has its own.
     eager = getattr(sys.modules[type(module).__module__], "eager_attention_forward", None)
     return ALL_ATTENTION_FUNCTIONS.get_interface(name, eager)
@@ -131,11 +185,17 @@ def _own_attention(module, name: str):
 
 def _mask(*args, config=None, **options):
     """Make the mask that the model's own attention expects; none if it makes its own."""
+    note_mask(config, **options)
     own = ALL_MASK_ATTENTION_FUNCTIONS.get(attention_name(config))
     return None if own is None else own(*args, config=config, **options)
 
 
-def _assert_recordable(language_model: LanguageModel) -> None:
+def assert_recordable(language_model: LanguageModel) -> None:
+    """Refuse a model whose attention cannot be exchanged, or is no softmax over a window.
+
+    Raises:
+        ModelError: for such a model.
+    """
     model = language_model.model
     config = model.config.get_text_config()
     if not getattr(model, "_supports_attention_backend", False):
@@ -151,9 +211,20 @@ def _assert_recordable(language_model: LanguageModel) -> None:
         )
 
 
-def _assert_plain_softmax(module, query, options) -> None:
-    if query.shape[0] != 1:
-        raise ValueError(f"One text is captured at a time, got a batch of {query.shape[0]}.")
+def _assert_plain_mask(mask, seen: int, expected: int) -> None:
+    """Refuse a mask that lets the last token see another number of tokens than expected."""
+    if not isinstance(mask, torch.Tensor) or mask.ndim != 4:
+        return
+    row = mask[0, 0, -1, :seen]
+    sees = row if mask.dtype == torch.bool else row > torch.finfo(mask.dtype).min / 2
+    if int(sees.sum()) != expected:
+        raise ValueError(
+            f"Under this mask the last token sees {int(sees.sum())} of {expected} tokens. Padding "
+            "before the text can be captured; no padding after it, nor a mask of your own."
+        )
+
+
+def _assert_plain_softmax(module, options) -> None:
     for name in ("softcap", "s_aux", "position_bias"):
         if options.get(name) is not None:
             raise ModelError(

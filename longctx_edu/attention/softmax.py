@@ -31,8 +31,8 @@ def scaled_dot_product(
         ValueError: if heads are not a multiple of KV heads, or a causal query has no key.
     """
     queries, keys = query.shape[-2], key.shape[-2]
-    _check_causal(queries, keys, causal)
-    key, value = (_one_for_each_head(x, query) for x in (key, value))
+    check_causal(queries, keys, causal)
+    key, value = (one_for_each_head(x, query) for x in (key, value))
     scale = 1 / math.sqrt(query.shape[-1]) if scale is None else scale
     scores = query @ key.mT * scale  # (..., heads, queries, keys)
     if bias is not None:
@@ -50,7 +50,7 @@ def scaled_dot_product_in_loops(query, key, value, *, causal: bool = True, scale
     For each query: its score with every visible key, the exponentials, their sum, and the mean
     of the values with these weights. Slow, and plain to read.
     """
-    _check_causal(len(query), len(key), causal)
+    check_causal(len(query), len(key), causal)
     scale = 1 / math.sqrt(query.shape[-1]) if scale is None else scale
     q, k, v = (x.tolist() for x in (query, key, value))
     output = []
@@ -65,8 +65,12 @@ def scaled_dot_product_in_loops(query, key, value, *, causal: bool = True, scale
     return output
 
 
-def _one_for_each_head(x, query):
-    """Repeat keys or values so that each query head has its own."""
+def one_for_each_head(x, query):
+    """Repeat keys or values so that each query head has its own.
+
+    Raises:
+        ValueError: if heads are not a multiple of KV heads.
+    """
     if x.ndim < 3 or x.shape[-3] == query.shape[-3]:
         return x
     heads, kv_heads = query.shape[-3], x.shape[-3]
@@ -75,7 +79,8 @@ def _one_for_each_head(x, query):
     return x.repeat_interleave(heads // kv_heads, dim=-3)
 
 
-def _check_causal(queries: int, keys: int, causal: bool) -> None:
+def check_causal(queries: int, keys: int, causal: bool) -> None:
+    """Raise a ValueError if a causal query would see no key."""
     if causal and queries > keys:
         raise ValueError(
             f"{queries} queries are the last of {keys} tokens, so the first ones would see "

@@ -18,13 +18,26 @@ from longctx_edu.cost.counts import (
     quadratic_attention,
     weight_bytes,
 )
+from longctx_edu.cost.estimates import Bounds, Estimate, Flops, estimate
+from longctx_edu.cost.hardware import GPUS, PRECISIONS, Hardware, Precision
+from longctx_edu.cost.known_models import EMBEDDED_MODEL, KNOWN_MODELS
 
 __all__ = [
+    "EMBEDDED_MODEL",
+    "GPUS",
+    "KNOWN_MODELS",
+    "PRECISIONS",
     "Architecture",
+    "Bounds",
+    "Estimate",
+    "Flops",
+    "Hardware",
+    "Precision",
     "attention_flops",
     "crossover_tokens",
     "decode_bytes",
     "decode_flops",
+    "estimate",
     "kv_cache_bytes",
     "kv_cache_bytes_per_token",
     "linear_attention",

@@ -5,7 +5,7 @@ model that was never downloaded. Mixtures of experts and layers without attentio
 refused: their cost depends on more than these numbers.
 """
 
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 
 # Model types by their MLP: two matrices, up and down, or a gate as well.
 _UNGATED = frozenset(
@@ -83,6 +83,63 @@ class Architecture:
             tied=bool(getattr(config, "tie_word_embeddings", True)),
             windows=_windows(config),
         )
+
+    @property
+    def window(self) -> int | None:
+        """The widest of the layers' windows, or None where every layer sees all."""
+        return max((window for window in self.windows if window is not None), default=None)
+
+    def resized(
+        self,
+        *,
+        layers: int | None = None,
+        heads: int | None = None,
+        kv_heads: int | None = None,
+        head_dim: int | None = None,
+    ) -> "Architecture":
+        """Return the same kind of decoder with more or fewer layers and heads.
+
+        The residual stream and the MLP grow in step with ``heads · head_dim``, as they do
+        within a family of models; the vocabulary stays, and windows repeat over the layers.
+
+        Raises:
+            ValueError: for a number below 1, or KV heads that do not divide the heads.
+        """
+        sizes = dict(layers=layers, heads=heads, kv_heads=kv_heads, head_dim=head_dim)
+        sizes = {
+            name: getattr(self, name) if size is None else size for name, size in sizes.items()
+        }
+        for name, size in sizes.items():
+            if size < 1:
+                raise ValueError(f"{name} must be 1 or more, got {size}.")
+        if sizes["heads"] % sizes["kv_heads"]:
+            raise ValueError(
+                f"{sizes['kv_heads']} KV heads cannot be shared evenly by {sizes['heads']} heads; "
+                "choose a number that divides the heads."
+            )
+        grown = sizes["heads"] * sizes["head_dim"] / (self.heads * self.head_dim)
+        return replace(
+            self,
+            **sizes,
+            hidden=round(self.hidden * grown),
+            intermediate=round(self.intermediate * grown),
+            windows=tuple(self.windows[n % self.layers] for n in range(sizes["layers"])),
+        )
+
+    def with_window(self, window: int | None) -> "Architecture":
+        """Return the decoder with another window, in the layers that have one, or else in all.
+
+        Args:
+            window: tokens that such a layer looks back on, itself included; None for all.
+
+        Raises:
+            ValueError: for a window below 1.
+        """
+        if window is not None and window < 1:
+            raise ValueError(f"A window must be 1 token or more, or None for all, got {window}.")
+        some = self.window is not None
+        windows = (window if old is not None or not some else None for old in self.windows)
+        return replace(self, windows=tuple(windows))
 
     @property
     def layer_weights(self) -> int:

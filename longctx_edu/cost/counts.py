@@ -89,12 +89,14 @@ def decode_flops(architecture: Architecture, context: int) -> int:
     return prefill_flops(architecture, 1, past=context)
 
 
-def weight_bytes(architecture: Architecture, *, bytes_per_number: int = 4) -> int:
+def weight_bytes(architecture: Architecture, *, bytes_per_number: float = 4) -> int | float:
     """Return the bytes of all matrices, ``weights · bytes_per_number`` (4 for float32)."""
     return architecture.weights * bytes_per_number
 
 
-def kv_cache_bytes_per_token(architecture: Architecture, *, bytes_per_number: int = 4) -> int:
+def kv_cache_bytes_per_token(
+    architecture: Architecture, *, bytes_per_number: float = 4
+) -> int | float:
     """Return the bytes that one token adds to the cache while no window is full.
 
     A key and a value for each KV head and layer: ``2 · layers · kv_heads · head_dim ·
@@ -103,23 +105,43 @@ def kv_cache_bytes_per_token(architecture: Architecture, *, bytes_per_number: in
     return kv_cache_bytes(architecture, 1, bytes_per_number=bytes_per_number)
 
 
-def kv_cache_bytes(architecture: Architecture, tokens: int, *, bytes_per_number: int = 4) -> int:
+def kv_cache_bytes(
+    architecture: Architecture, tokens: int, *, bytes_per_number: float = 4
+) -> int | float:
     """Return the bytes of the cache of ``tokens`` tokens; a layer with a window keeps no more."""
     _check_tokens(tokens=tokens)
-    kept = sum(tokens if w is None else min(tokens, w) for w in architecture.windows)
+    windows = architecture.windows
+    kept = sum(
+        windows.count(window) * (tokens if window is None else min(tokens, window))
+        for window in set(windows)
+    )
     return 2 * kept * architecture.kv_heads * architecture.head_dim * bytes_per_number
 
 
-def decode_bytes(architecture: Architecture, context: int, *, bytes_per_number: int = 4) -> int:
+def decode_bytes(
+    architecture: Architecture,
+    context: int,
+    *,
+    bytes_per_number: float = 4,
+    cache_bytes_per_number: float | None = None,
+) -> int | float:
     """Return the bytes that one decode step has to read: the layers, the head, and the cache.
 
     Writing one token reads every matrix once for two FLOPs a number, so on most machines
     memory and not arithmetic sets its speed. Of an untied embedding one row is read, which
-    is left out.
+    is left out. Reading ``context`` tokens at once moves no fewer: every matrix is read,
+    and the cache is written.
+
+    Args:
+        architecture: of the decoder.
+        context: tokens in the cache.
+        bytes_per_number: of a weight.
+        cache_bytes_per_number: of a number in the cache; left out, that of a weight.
     """
     matrices = architecture.layers * architecture.layer_weights
     head = architecture.hidden * architecture.vocabulary
-    cache = kv_cache_bytes(architecture, context, bytes_per_number=bytes_per_number)
+    cached = bytes_per_number if cache_bytes_per_number is None else cache_bytes_per_number
+    cache = kv_cache_bytes(architecture, context, bytes_per_number=cached)
     return (matrices + head) * bytes_per_number + cache
 
 

@@ -249,26 +249,14 @@ def slope_linear(run: Run) -> float:
 
 
 def _slope(run: Run, name: str, attend) -> float:
-    """Return the slope of log time against log length, from 2,048 to 16,384 tokens.
-
-    The lengths take turns, and each counts with its shortest time: other work on the machine
-    only ever adds to it.
-    """
-    import torch
+    """Return the slope of log time against log length, from 2,048 to 16,384 tokens."""
+    from longctx_edu.evaluation.scaling import time_slope
 
     longest, rounds = run.choose(quick=2048, plain=16384), run.choose(quick=2, plain=5)
-    generator = torch.Generator().manual_seed(run.seed)
     lengths = [longest // 8, longest // 4, longest // 2, longest]
-    inputs = [torch.randn(3, 1, 3, tokens, 64, generator=generator) for tokens in lengths]
-    seconds = [math.inf] * len(lengths)
-    for _ in range(rounds):
-        for place, (query, key, value) in enumerate(inputs):  # each (batch 1, 3 heads, tokens, 64)
-            start = time.perf_counter()
-            attend(query, key, value)
-            seconds[place] = min(seconds[place], time.perf_counter() - start)
-    rows = [{"tokens": n, "seconds": s} for n, s in zip(lengths, seconds, strict=True)]
+    slope, rows = time_slope(attend, lengths, rounds=rounds, seed=run.seed)
     run.table(f"time_{name}", rows)
-    return statistics.linear_regression([*map(math.log, lengths)], [*map(math.log, seconds)]).slope
+    return slope
 
 
 # --- tasks: neither too easy nor too hard to tell methods apart ---

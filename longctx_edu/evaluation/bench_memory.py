@@ -1,16 +1,20 @@
-"""The figures of memory outside the window: exactness, questions far beyond it, and cost.
+"""The figures of memory outside the window: exactness, questions far beyond it, cost, comparison.
 
 What is looked up and how much of it was chosen on the items of another seed. Times are ratios,
 taken in one run. The model is the embedded one, whose trained window holds 8,192 tokens.
 """
 
 import functools
+import json
 import statistics
+import subprocess
+import sys
 import tempfile
 import time
 from dataclasses import replace
 from pathlib import Path
 
+from longctx_edu.errors import LongctxError
 from longctx_edu.evaluation.figures import Run, figure, interleaved_ratio
 from longctx_edu.evaluation.samples import sample
 
@@ -86,12 +90,9 @@ def _far(tokens: int, documents: int, lookups: tuple[str, ...], **options):
 
 
 def _beyond(run: Run):
-    """Return answers and builds for texts three and a half times as long as the window.
-
-    Three passages are read for a question, not eight as by default: a fact is one sentence.
-    """
+    """Return answers and builds for texts three and a half times as long as the window."""
     tokens = run.choose(quick=9000, plain=28_672)
-    return _far(tokens, run.choose(quick=1, plain=2, record=12), ("passages",), passages=3)
+    return _far(tokens, run.choose(quick=1, plain=2, record=12), ("passages",))
 
 
 def _share(rows: list[dict], name: str) -> float:
@@ -127,8 +128,7 @@ def beyond_window_recall(run: Run) -> float:
 def beyond_window_accuracy(run: Run) -> float:
     """Lower end of the interval of: share right, over that of a plain prompt of 2,048 tokens.
 
-    The same facts, asked in the same words; memory reads three passages. Table: the ratio and its
-    interval.
+    The same facts, asked in the same words. Table: the ratio and its interval.
     """
     from longctx_edu.evaluation.intervals import ratio_bootstrap
 
@@ -139,6 +139,80 @@ def beyond_window_accuracy(run: Run) -> float:
     low, high = (ratio, ratio) if run.quick else ratio_bootstrap(far, near, clusters=clusters)
     run.table("beyond_ratio", [{"ratio": ratio, "low": low, "high": high, "n": len(far)}])
     return low
+
+
+@figure("lookups", unit="ways")
+def lookups(run: Run) -> float:
+    """Ways to look up, compared as the memory grows; table ``lookups``.
+
+    Flat top-k, whole blocks' own keys and values, and passages read again.
+    """
+    ways, rows = ("passages", "blocks", "topk"), []
+    for tokens in run.choose(quick=(2048,), plain=(2048, 8192), record=(2048, 8192, 28_672)):
+        answers, _ = _far(tokens, 1, ways, holds="everything")
+        for way in ways:
+            under = [row for row in answers if row["lookup"] == way]
+            seconds = statistics.median(row["seconds"] for row in under)
+            rows.append({"tokens": tokens, "lookup": way, **_summary(under), "seconds": seconds})
+    run.table("lookups", rows)
+    return len(ways)
+
+
+@functools.cache
+def _book(tokens: int, documents: int) -> dict:
+    """Return what a process of its own finds in very long texts."""
+    command = [sys.executable, "-m", "longctx_edu.evaluation.far_facts"]
+    command += map(str, (tokens, documents, _REPORT_SEED))
+    done = subprocess.run(command, capture_output=True, text=True, check=False)
+    if done.returncode:
+        last = (done.stderr.strip().splitlines() or ["it said nothing"])[-1]
+        raise LongctxError(f"The book could not be read: {last}")
+    return json.loads(done.stdout.splitlines()[-1])
+
+
+def _book_of(run: Run) -> dict:
+    return _book(run.choose(quick=9000, plain=100_000), run.choose(quick=1, plain=1, record=2))
+
+
+@figure("book_recall", unit="share", target=">= 0.9")
+def book_recall(run: Run) -> float:
+    """The same as ``beyond_window_recall`` on 100,000 tokens. Tables as there, and ``builds``."""
+    book = _book_of(run)
+    run.table("book", [_summary(book["answers"])])
+    run.table("book_answers", book["answers"])
+    run.table("builds", [{k: v for k, v in row.items() if k != "marks"} for row in book["builds"]])
+    return _share(book["answers"], "block_chosen")
+
+
+@figure("book_memory", unit="GB", target="<= 2")
+def book_memory(run: Run) -> float:
+    """Peak of the whole process that builds a memory of 100,000 tokens and asks it."""
+    return _book_of(run)["peak_bytes"] / 1e9
+
+
+@figure("build_tokens", unit="ratio", target="<= 1.35")
+def build_tokens(run: Run) -> float:
+    """Tokens forwarded while building over those of the document, 100,000."""
+    builds = _book_of(run)["builds"]
+    return sum(row["forwarded"] for row in builds) / sum(row["tokens"] for row in builds)
+
+
+@figure("build_growth", unit="ratio", target="<= 4.4")
+def build_growth(run: Run) -> float:
+    """Time until 96,000 tokens are held over time until 24,000 are, in one build; median."""
+    whole = run.choose(quick=8000, plain=96_000)
+    ratios = []
+    for build in _book_of(run)["builds"]:
+        ratios.append(_seconds_at(build["marks"], whole) / _seconds_at(build["marks"], whole / 4))
+    return statistics.median(ratios)
+
+
+def _seconds_at(marks, tokens: float) -> float:
+    """Return the seconds when so many tokens were held, between two marks in proportion."""
+    for (a, start), (b, end) in zip(marks, marks[1:], strict=False):
+        if a <= tokens <= b:
+            return start + (end - start) * (tokens - a) / (b - a)
+    raise LongctxError(f"The build has no {tokens:,.0f} tokens.")
 
 
 # --- asking and reloading ---
@@ -224,14 +298,38 @@ def reload(run: Run) -> float:
     return statistics.median(seconds) if same else float("nan")
 
 
-@sample("beyond_answers", needs_model=True)
-def one_plain_answer_again() -> dict[str, object]:
-    """One question of the record, asked of the plain prompt again."""
-    from longctx_edu import read
-    from longctx_edu.evaluation.far_facts import FACTS, PLAIN_TOKENS, asked
-    from longctx_edu.evaluation.tasks import difficulty_of, generate
+# --- beside other methods ---
 
-    facts = difficulty_of("facts")(facts=FACTS)
-    item = generate("facts", PLAIN_TOKENS, 1, _REPORT_SEED, _model().tokenizer, difficulty=facts)[0]
-    reading = read(item.documents, method="plain", model=_model())
-    return {"question": item.question, "plain_right": asked(reading, item)[1]}
+_TEXT_TOKENS = 2048
+
+
+@figure("quality", unit="questions", target=">= 16")
+def quality(run: Run) -> float:
+    """The same questions by every way to look up and every position policy, and by other methods.
+
+    Tables: ``quality``, share right with its interval and the gain over the plain prompt, which is
+    the cached prefix; ``answers``.
+    """
+    from longctx_edu.evaluation.margin_quality import compared
+    from longctx_edu.evaluation.memory_quality import answers
+    from longctx_edu.evaluation.tasks import generate
+
+    tokens, count = (
+        run.choose(quick=700, plain=_TEXT_TOKENS),
+        run.choose(quick=2, plain=8, record=16),
+    )
+    rows = answers(generate("facts", tokens, count, _REPORT_SEED, _model().tokenizer), _model())
+    run.table("quality", compared(rows))
+    run.table("answers", rows)
+    return len(rows) / len({row["way"] for row in rows})
+
+
+@sample("answers", needs_model=True)
+def one_answer_again() -> dict[str, object]:
+    """One question of the record, answered from memory again."""
+    from longctx_edu.evaluation.memory_quality import answers
+    from longctx_edu.evaluation.tasks import generate
+
+    items = generate("facts", _TEXT_TOKENS, 1, _REPORT_SEED, _model().tokenizer)
+    row = answers(items, _model(), ways=("memory: passages",))[0]
+    return {name: row[name] for name in ("way", "question", "answer")}

@@ -1,13 +1,17 @@
 """Questions about a text far longer than the window, answered from memory.
 
 The same facts are asked of a plain prompt of 2,048 tokens in the same words, so that what the
-memory loses on its way can be told from what the model cannot do.
+memory loses on its way can be told from what the model cannot do. As a program (a process of its
+own, whose peak of memory is the memory's): ``python -m longctx_edu.evaluation.far_facts``.
 """
 
+import argparse
+import json
 import time
 from collections.abc import Sequence
 
 from longctx_edu import read
+from longctx_edu.evaluation.machine import peak_rss_bytes
 from longctx_edu.evaluation.metrics import recall
 from longctx_edu.evaluation.scoring import answer_tokens
 from longctx_edu.evaluation.tasks import Item, by_document, difficulty_of, generate
@@ -105,3 +109,19 @@ def asked(reading, item: Item, **options):
         **options,
     )
     return answer, recall(answer.text, item.gold) == 1
+
+
+def main() -> None:
+    """Print answers, builds and the peak of this process's memory, as one JSON object."""
+    from longctx_edu import models
+
+    parser = argparse.ArgumentParser(description=main.__doc__)
+    for name in ("tokens", "documents", "seed"):
+        parser.add_argument(name, type=int)
+    chosen = vars(parser.parse_args())
+    answers, builds = far_facts(models.load(), **chosen)
+    print(json.dumps({"answers": answers, "builds": builds, "peak_bytes": peak_rss_bytes()}))
+
+
+if __name__ == "__main__":
+    main()

@@ -1,7 +1,7 @@
-"""How long an event takes to be seen in JupyterLab, as ``tests/view_latency.py`` measures it.
+"""How long views take in JupyterLab, as scripts in ``tests`` measure it.
 
-That script drives a real JupyterLab in a headless Chromium, so it needs a checkout with the
-``test`` extra; everything else about the view of margins works without.
+``view_latency.py`` and ``attention_latency.py`` there drive a real JupyterLab in a headless
+Chromium, so they need a checkout with the ``test`` extra; the views themselves work without.
 """
 
 import json
@@ -13,11 +13,11 @@ from pathlib import Path
 
 from longctx_edu.errors import LongctxError
 
-_SCRIPT = Path(__file__).parents[2] / "tests" / "view_latency.py"
+_SCRIPTS = Path(__file__).parents[2] / "tests"
 
 
 def event_to_screen(*, seconds: float = 600) -> dict[str, float]:
-    """Return ``median`` and ``worst``, in seconds, and the number of ``events``.
+    """Return ``median`` and ``worst``, in seconds, and the number of ``events``, of margins.
 
     Args:
         seconds: that it may take.
@@ -25,13 +25,30 @@ def event_to_screen(*, seconds: float = 600) -> dict[str, float]:
     Raises:
         LongctxError: without a checkout, Playwright, a browser or the embedded model.
     """
-    if not _SCRIPT.is_file():
+    return _measured("view_latency.py", seconds=seconds)
+
+
+def attention_to_screen(*, tokens: int, seconds: float = 1200) -> dict[str, float]:
+    """Return the times and sizes of the view of attention over a text of ``tokens``, by name.
+
+    Args:
+        seconds: that it may take.
+
+    Raises:
+        LongctxError: without a checkout, Playwright, a browser or the embedded model.
+    """
+    return _measured("attention_latency.py", str(tokens), seconds=seconds)
+
+
+def _measured(name: str, *arguments: str, seconds: float) -> dict[str, float]:
+    script = _SCRIPTS / name
+    if not script.is_file():
         raise LongctxError(
-            f"There is no {_SCRIPT}; measure the view in a checkout of the course (git clone), "
+            f"There is no {script}; measure the view in a checkout of the course (git clone), "
             "installed with its test extra."
         )
     ran = subprocess.Popen(
-        [sys.executable, str(_SCRIPT)],
+        [sys.executable, str(script), *arguments],
         stdout=subprocess.PIPE,
         stderr=subprocess.PIPE,
         text=True,

@@ -134,6 +134,16 @@ class LocalEngine:
             return write_margins_together(self.context, ends, request)
         return write_margins(self.boundaries, request)
 
+    def capture(self, request: Request, margin: Margin):
+        """Return what a margin attended to, as an ``AttentionRecord`` of the text before it.
+
+        The margins of a batch share the text and not a row: each is captured as a text of its
+        own, which reads request and margin again after the same keys and leaves no trace.
+        """
+        from longctx_edu.attention.recording import capture
+
+        return capture(self.boundaries[margin.segment], [*request.ids, *margin.ids])
+
     def answer(self, ids: Sequence[int], *, max_new_tokens: int) -> Iterator:
         """Continue a prompt, of which what was read is reused; yield events, return ``Written``."""
         return write(self.context, ids, max_new_tokens=max_new_tokens)

@@ -14,6 +14,9 @@ import torch
 from transformers.masking_utils import eager_mask
 
 from longctx_edu.attention.exchange import attention_exchanged
+from longctx_edu.attention.observers import note_mask, observer_of
+from longctx_edu.attention.record import FromMemory
+from longctx_edu.attention.recording import show
 from longctx_edu.errors import LongctxError, ModelError
 from longctx_edu.memory.bank import MemoryBank
 
@@ -97,8 +100,14 @@ def remembering(
         return
     _assert_known(model)
     attend = partial(_attend, bank=bank, recall=recall, shown=shown, seen=seen)
-    with attention_exchanged(model, _NAME, attend, mask=eager_mask):
+    attend.shows_itself = True  # to a capture, for which queries and keys are not enough
+    with attention_exchanged(model, _NAME, attend, mask=_mask):
         yield seen
+
+
+def _mask(*args, config=None, **options):
+    note_mask(config, **options)
+    return eager_mask(*args, config=config, **options)
 
 
 def _attend(
@@ -113,17 +122,31 @@ def _attend(
     if attention_mask is not None:
         local = local + attention_mask[:, :, None, :, : key.shape[2]]
     layer = module.layer_idx
+    given, window = (query, key, value, attention_mask), options.get("sliding_window")
+    tell = partial(_tell, bank, module, given, scale=scale, window=window)
     if recall.layers is not None and layer not in recall.layers:
+        nothing = q[..., :0]
+        tell(nothing.long(), nothing, nothing[..., None])
         out = local.softmax(-1).to(value.dtype) @ value[:, :, None]
         return out.flatten(1, 2).transpose(1, 2), None
     asked, known = _placed(q, options.get("position_ids"), layer, bank, recall)
     scores, tokens, values = _looked_up(asked, known, layer, bank, recall, shown, scale)
+    tell(tokens, scores, values)
     weights = torch.cat([scores, local], dim=-1).softmax(-1)
     far, near = weights.split([scores.shape[-1], local.shape[-1]], dim=-1)
     out = torch.einsum("bhgqk,bhgqkd->bhgqd", far.to(values.dtype), values)
     out = out + near.to(value.dtype) @ value[:, :, None]
     seen.append(LookedUp(layer, tokens.flatten(1, 2), far.flatten(1, 2)))
     return out.flatten(1, 2).transpose(1, 2), None
+
+
+def _tell(bank: MemoryBank, module, given, tokens, scores, values, **how) -> None:
+    """Show a capture, if there is one, what was looked up beside what the module was given."""
+    if observer_of(module.config) is None:
+        return
+    norms = values.float().norm(dim=-1)
+    found = (x[0].flatten(0, 1) for x in (tokens, scores, norms))  # (heads, queries, k)
+    show(module, *given, memory=FromMemory(bank.ids, *found), **how)
 
 
 def _placed(q, places, layer: int, bank: MemoryBank, recall: Recall):

@@ -20,6 +20,10 @@ from longctx_edu.attention.block_mass import (
 )
 from longctx_edu.inference import Context
 from longctx_edu.memory.bank import MemoryBank
+from longctx_edu.text import tokenize
+
+ANY_QUESTION = "\n\nQuestion: What does the text say?\nAnswer:"
+"""A question about nothing in particular, in the words that stand around every question."""
 
 
 @dataclass(frozen=True)
@@ -28,7 +32,7 @@ class Chosen:
 
     Attributes:
         blocks: all blocks of the memory, as ranges of its tokens.
-        block_scores: how much the question looks at each, ``(blocks,)``.
+        block_scores: how much more the question looks at each than any would, ``(blocks,)``.
         best_blocks: the numbers of those chosen, best first.
         passages: sentences chosen in these, as ranges of tokens, best first.
         passage_scores: of these.
@@ -57,25 +61,33 @@ def choose(
 
     The question is read alone. Its queries and the memory's keys are compared at one distance
     (see ``attention.block_mass``): all keys for the blocks, the chosen blocks' for the passages.
-    The documents' first tokens, attention sinks, are not compared (``MemoryBank.sinks``).
+    The documents' first tokens, attention sinks, are not compared (``MemoryBank.sinks``). What
+    ``ANY_QUESTION`` looks at, such as a text's first sentences, is taken off, as Hsieh et al. 2024
+    (Found in the Middle) take off what a place draws by itself: three passages then held the fact
+    for six of six questions on the log, two without.
 
     Args:
         question_ids: two tokens at least.
-        blocks: how many to choose; those with a document's first words are often among them.
+        blocks: how many to choose.
         passages: how many sentences to choose in them; 0 for none.
         block_tokens: size of a block; the last one of a document may be short.
         layers: those that have a say; by default ``choosing_layers``.
     """
     if layers is None:
         layers = choosing_layers(len(bank.layers))
-    queries = placeless_queries(Context(bank.model), question_ids, layers=layers)
+    context = Context(bank.model)
+    anything = tokenize(bank.model.tokenizer, ANY_QUESTION).ids
+    queries, others = (
+        placeless_queries(context, ids, layers=layers) for ids in (question_ids, anything)
+    )
+    both = {layer: torch.cat([queries[layer], others[layer]], dim=1) for layer in queries}
     every, masses, lses = memory_blocks(bank, block_tokens), [], {}
     sinks = [token for sink in bank.sinks for token in sink]
-    for layer, query in queries.items():
+    for layer, query in both.items():
         key = bank.keys_of(layer).float()
         mass, lses[layer] = mass_on_segments(query, key, every, hidden=sinks, return_lse=True)
         masses.append(mass)
-    scores = score_segments(masses)
+    scores = _above_any(masses, len(question_ids))
     best = scores.argsort(descending=True)[:blocks].tolist()
     sentences = _sentences_in(bank, [every[block] for block in sorted(best)]) if passages else []
     if not sentences:
@@ -86,17 +98,22 @@ def choose(
     hidden = [place[sink] for sink in sinks if sink in place]
     # Not the softmax among these tokens alone: it would give a word that finds nothing here as
     # much say as one that does. (Four passages then held the fact for 12 of 16, not for 16.)
-    found = score_segments(
-        [
-            mass_on_segments(
-                query, bank.keys_of(layer, tokens).float(), inside, hidden=hidden, lse=lses[layer]
-            )
-            for layer, query in queries.items()
-        ]
-    )
+    masses = [
+        mass_on_segments(
+            query, bank.keys_of(layer, tokens).float(), inside, hidden=hidden, lse=lses[layer]
+        )
+        for layer, query in both.items()
+    ]
+    found = _above_any(masses, len(question_ids))
     order = found.argsort(descending=True)[:passages].tolist()
     best_sentences = [sentences[n] for n in order]
     return Chosen(every, scores, best, best_sentences, found[order].tolist(), queries)
+
+
+def _above_any(masses: Sequence[torch.Tensor], rows: int) -> torch.Tensor:
+    """Return the scores of segments by a question's ``rows``, less those by the rows after."""
+    question = [mass[:, :rows] for mass in masses]
+    return score_segments(question) - score_segments([mass[:, rows:] for mass in masses])
 
 
 def block_scores(
@@ -106,7 +123,10 @@ def block_scores(
     block_tokens: int = BLOCK_TOKENS,
     layers: Sequence[int] | None = None,
 ) -> torch.Tensor:
-    """Return how much a question looks at each block of a memory, ``(blocks,)``; see ``choose``."""
+    """Return how much more a question looks at each block of a memory than any would.
+
+    ``(blocks,)``; below 0 where it looks less. See ``choose``.
+    """
     found = choose(bank, question_ids, blocks=1, block_tokens=block_tokens, layers=layers)
     return found.block_scores
 

@@ -43,7 +43,7 @@ class Uses:
 
         A mean over heads and layers. The ranges are in order and do not overlap.
         """
-        return sum(heads.mean(0) for heads in self._by_head(ranges)) / self.layers
+        return sum(heads.mean(0) for heads in self.by_head(ranges)) / self.layers
 
     def rise(self, ranges: Sequence[range], rows: slice) -> torch.Tensor:
         """Return how much more some rows look at each range than the others do, ``(ranges,)``.
@@ -52,13 +52,13 @@ class Uses:
         attention sink, has no rise.
         """
         total = torch.zeros(len(ranges))
-        for heads in self._by_head(ranges):
+        for heads in self.by_head(ranges):
             others = torch.ones(heads.shape[1], dtype=torch.bool)
             others[rows] = False
             total += (heads[:, rows].mean(1) - heads[:, others].mean(1)).clamp_min(0).mean(0)
         return total / self.layers
 
-    def _by_head(self, ranges: Sequence[range]) -> Iterator[torch.Tensor]:
+    def by_head(self, ranges: Sequence[range]) -> Iterator[torch.Tensor]:
         """Yield for each layer the mass on each range, ``(heads, rows, ranges)``."""
         starts = torch.tensor([one.start for one in ranges])
         stops = torch.tensor([one.stop for one in ranges])

@@ -101,7 +101,7 @@ class MemoryReading(Reading):
         """
 
         lookup: str = "passages"
-        passages: int = 8
+        passages: int = 3
         blocks: int = 12
         block_tokens: int = BLOCK_TOKENS
         k: int = 32

@@ -1,7 +1,7 @@
-"""The tables of notebooks and slides in README.md and INSTRUCTOR.md.
+"""The tables of notebooks, slides and other views in README.md and INSTRUCTOR.md.
 
-They are made of what the notebooks say, of what was recorded when they were
-measured, and of the map of the slides, so that nothing in them is typed by hand.
+They are made of what the notebooks say, of what was recorded when they and other views of
+attention were measured, and of the map of the slides, so that nothing in them is typed by hand.
 """
 
 from dataclasses import dataclass
@@ -14,6 +14,8 @@ from longctx_edu.teaching.canonical import Notebook
 
 RECORD = Path("results", "notebooks.json")
 COMMAND = "python -m longctx_edu.teaching.notebooks measure --record"
+PEERS = Path("results", "peers.json")
+PEERS_COMMAND = "python tests/peers.py --record"
 
 
 @dataclass(frozen=True)
@@ -35,9 +37,9 @@ def render_tables(root: Path) -> dict[Path, str]:
 
     A table of notebooks stands between ``<!-- notebooks:begin -->`` and
     ``<!-- notebooks:end -->``. It holds what the notebooks say (question,
-    minutes, badges) and what ``measure --record`` recorded. INSTRUCTOR.md has a
-    table of slides as well, between ``<!-- slides:begin -->`` and its end. A file
-    that does not exist is left out.
+    minutes, badges) and what ``measure --record`` recorded. README.md has a table of
+    peers as well, once they were recorded, and INSTRUCTOR.md one of slides, between
+    ``<!-- slides:begin -->`` and its end. A file that does not exist is left out.
 
     Raises:
         LongctxError: if one of the files lacks the markers.
@@ -56,6 +58,9 @@ def render_tables(root: Path) -> dict[Path, str]:
             "slides": _slide_table(folder),
         },
     }
+    if (folder / PEERS).exists():
+        peers = read_result(folder / PEERS, command=PEERS_COMMAND).tables["peers"]
+        tables[root / "README.md"]["peers"] = _peer_table(peers)
     return {path: _with_tables(path, these) for path, these in tables.items() if path.exists()}
 
 
@@ -98,6 +103,34 @@ def _instructor_table(notebooks: list[tuple[Path, Notebook]], rows: dict[str, Me
             ]
         )
     return _table(header, lines)
+
+
+def _peer_table(rows: list[dict]) -> str:
+    """One row for each view; of a length that was tried twice, the second try stands."""
+    lengths = sorted({row["tokens"] for row in rows})
+    cells = {(row["view"], row["tokens"]): row for row in rows}
+    views = dict.fromkeys(row["view"] for row in rows)
+    lines = [[view, *(_peer_cell(cells.get((view, n)), rows) for n in lengths)] for view in views]
+    table = _table(["View", *(f"{length:,} tokens" for length in lengths)], lines)
+    return (
+        "All heads of the embedded model over the same text, here and in other views: seconds to "
+        "the first drawing in Chromium, size of the page, Python's peak memory, and how long "
+        f"pointing at it takes (`{PEERS_COMMAND}`).\n\n{table}"
+    )
+
+
+def _peer_cell(row: dict | None, rows: list[dict]) -> str:
+    if row is None:
+        return ""
+    if row["none"] is not None:
+        return row["none"]
+    everything = max(other["layers"] for other in rows)
+    parts = [f"{row['seconds']:.1f} s", f"{row['page_bytes'] / 1e6:.1f} MB"]
+    parts.append(gigabytes(row["peak_rss_bytes"]))
+    if row["hover_seconds"] is not None:
+        parts.append(f"{1000 * row['hover_seconds']:.0f} ms")
+    fewer = f" ({row['layers']} of {everything} layers)" if row["layers"] < everything else ""
+    return ", ".join(parts) + fewer
 
 
 def _minutes(notebook: Notebook) -> str:

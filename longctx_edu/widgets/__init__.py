@@ -7,8 +7,11 @@ from longctx_edu.lazy import lazily
 
 _HOME = {
     "ArraySource": "sources",
+    "AttentionView": "attention",
+    "CostExplorer": "cost",
     "MarginsView": "margins",
     "MemoryView": "memory",
+    "RoutingView": "routing",
     "View": "base",
     "WeightsSource": "sources",
     "WeightsView": "weights",

@@ -13,7 +13,7 @@ from longctx_edu.errors import LongctxError
 from longctx_edu.widgets.plots import legible
 from longctx_edu.widgets.sources import MASKED, OCTAVES
 
-RELATIVE_OCTAVES = 6
+RELATIVE_OCTAVES = {"relative": 6, "wide": 10}
 MASS_OCTAVES = 12
 
 TICKS = {
@@ -21,11 +21,13 @@ TICKS = {
     "log": ("2⁻²⁰", "2⁻¹⁵", "2⁻¹⁰", "2⁻⁵", "1"),
     "linear": ("0", "0.25", "0.5", "0.75", "1"),
     "mass": ("0.0002", "0.002", "0.016", "0.12", "1"),
+    "wide": ("1/1024", "1/32", "even", "×32", "×1024"),
 }
 """What stands at five even places of each scale."""
 
 MEANING = {
     "relative": "weight ÷ even share",
+    "wide": "weight ÷ even share",
     "log": "weight, each step the same ratio",
     "linear": "weight",
     "mass": "share of the attention",
@@ -47,7 +49,8 @@ def shares(weights: np.ndarray, scale: str, lengths: np.ndarray) -> np.ndarray:
         weights: of any shape.
         scale: ``log`` (2 to the -20 up to 1), ``mass`` (2 to the -12 up to 1, for sums over
             many keys), ``linear`` (0 to 1), or ``relative``: the weight against 1/length,
-            attention spread evenly, which is the middle.
+            attention spread evenly, which is the middle; ``wide`` is the same for long texts,
+            up to 1,024 times as much.
         lengths: how many keys each row may see, in a shape that broadcasts to the weights.
 
     Raises:
@@ -58,22 +61,25 @@ def shares(weights: np.ndarray, scale: str, lengths: np.ndarray) -> np.ndarray:
     if scale == "linear":
         return np.clip(weights, 0, 1)
     with np.errstate(divide="ignore"):
-        if scale == "relative":
-            return np.clip((np.log2(weights * lengths) / RELATIVE_OCTAVES + 1) / 2, 0, 1)
+        if octaves := RELATIVE_OCTAVES.get(scale):
+            return np.clip((np.log2(weights * lengths) / octaves + 1) / 2, 0, 1)
         octaves = MASS_OCTAVES if scale == "mass" else OCTAVES
         return np.clip((np.log2(weights) + octaves) / octaves, 0, 1)
 
 
-def colours(codes: np.ndarray, scale: str) -> np.ndarray:
+def colours(codes: np.ndarray, scale: str, lengths: np.ndarray | None = None) -> np.ndarray:
     """Return the colours of a whole matrix of codes, (rows, columns, 4) bytes; masked is clear.
 
     Args:
         codes: (rows, columns).
         scale: as for ``shares``.
+        lengths: how many keys each row may see, (rows,); without it, as many as are not masked.
     """
     import matplotlib as mpl
 
-    lengths = (codes != MASKED).sum(axis=1, keepdims=True)
+    if lengths is None:
+        lengths = (codes != MASKED).sum(axis=1)
+    lengths = np.asarray(lengths)[:, None]
     place = np.floor(shares(weights_of(codes), scale, lengths) * 255 + 0.5).astype(int)
     palette = np.rint(np.array(mpl.colormaps["cividis"].colors) * 255).astype(np.uint8)
     clear = np.where(codes == MASKED, 0, 255).astype(np.uint8)
@@ -81,7 +87,13 @@ def colours(codes: np.ndarray, scale: str) -> np.ndarray:
 
 
 def draw_matrix(
-    axes, codes: np.ndarray, *, scale: str, rows: Sequence[str], columns: Sequence[str]
+    axes,
+    codes: np.ndarray,
+    *,
+    scale: str,
+    rows: Sequence[str],
+    columns: Sequence[str],
+    lengths: np.ndarray | None = None,
 ):
     """Draw a matrix with as many labels as fit, a pattern for masked cells, and its scale.
 
@@ -91,11 +103,12 @@ def draw_matrix(
         scale: as for ``shares``.
         rows: the label of each row.
         columns: the label of each column.
+        lengths: as for ``colours``.
     """
     height, width = codes.shape
     axes.set_facecolor("white")
     axes.add_patch(_pattern(width, height))
-    axes.imshow(colours(codes, scale), interpolation="nearest", aspect="auto", zorder=2)
+    axes.imshow(colours(codes, scale, lengths), interpolation="nearest", aspect="auto", zorder=2)
     axes.set(xlim=(-0.5, width - 0.5), ylim=(height - 0.5, -0.5))
     axes.grid(visible=False)
     inches = axes.figure.get_size_inches()
@@ -106,8 +119,8 @@ def draw_matrix(
     axes.spines[["right", "top"]].set_visible(True)
 
 
-def draw_scale(figure, axes, scale: str) -> None:
-    """Draw the colour scale under the axes, with what its places mean."""
+def draw_scale(figure, axes, scale: str, *, unseen: str = "masked") -> None:
+    """Draw the colour scale under the axes, with what its places and the pattern mean."""
     import matplotlib as mpl
 
     bar = figure.colorbar(
@@ -120,7 +133,7 @@ def draw_scale(figure, axes, scale: str) -> None:
         aspect=36,
     )
     bar.ax.set_xticklabels(TICKS[scale], fontsize=11)
-    bar.set_label(f"{MEANING[scale]}; hatched: masked", fontsize=11)
+    bar.set_label(f"{MEANING[scale]}; hatched: {unseen}", fontsize=11)
 
 
 def mark_cell(axes, codes: np.ndarray, *, row: int = -1, column: int = -1) -> None:

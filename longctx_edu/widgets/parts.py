@@ -14,6 +14,9 @@ _DECLARED = re.compile(r"^(?:async )?(?:function\*?|class|const|let|var) +([A-Za
 _UNNAMED = re.compile(r"^(?:const|let|var) *[\[{]", re.M)
 _JOINING = re.compile(r"^\s*(?:import|export)\b|\bimport *\(", re.M)
 _COMMENT_LINES = re.compile(r"^[ \t]*//.*\n", re.M)
+_COMMENT_BEHIND = re.compile(r"  // [^\"'`]*$")
+_STRINGS = re.compile(r"""("(?:\\.|[^"\\])*"|'(?:\\.|[^'\\])*')""")
+_BLANKS = re.compile(r" *([{}()\[\];,:?=<>*&|!]) *|(?<![+-]) ([+-]) (?![+-])")
 
 
 @cache
@@ -71,11 +74,15 @@ def in_order(*names: str, read=read_part) -> list[str]:
 
 
 def script(*names: str, read=read_part) -> str:
-    """Join parts and all that they need into one text of JavaScript, without comment lines.
+    """Join parts and all that they need into one text of JavaScript.
+
+    What is for readers only, comments and most blanks, is left out; names and lines stay, so
+    that an error in a browser still says where.
 
     Raises:
-        ValueError: if two parts declare the same name, or one imports, exports or takes
-            names apart at its top level, which this way of joining cannot see through.
+        ValueError: if two parts declare the same name, or one imports, exports, takes names
+            apart at its top level, or has a template over several lines, which this way of
+            joining cannot see through.
     """
     homes: dict[str, str] = {}
     texts = []
@@ -93,8 +100,21 @@ def script(*names: str, read=read_part) -> str:
                     "rename one of them."
                 )
             homes[declared] = part
-        texts.append(_COMMENT_LINES.sub("", text).strip())
+        lines = _COMMENT_LINES.sub("", text).split("\n")
+        if any(line.count("`") % 2 for line in lines):
+            raise ValueError(f"The part {part!r} has a template over several lines; end it on one.")
+        texts += filter(None, map(_without_blanks, lines))
     return "\n".join(texts) + "\n"
+
+
+def _without_blanks(line: str) -> str:
+    """Return a line without blanks that mean nothing; one with a template or a / as it is."""
+    line = _COMMENT_BEHIND.sub("", line).strip()
+    if "`" in line or "/" in line:
+        return line
+    pieces = _STRINGS.split(line)  # code and strings in turn
+    pieces[::2] = (_BLANKS.sub(lambda found: found[1] or found[2], one) for one in pieces[::2])
+    return "".join(pieces)
 
 
 def module(name: str) -> str:

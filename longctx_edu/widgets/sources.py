@@ -83,11 +83,54 @@ class ArraySource:
     def tile(self, layer: int, head: int, rows: range, columns: range) -> np.ndarray:
         return self._weights[layer, head, _cut(rows), _cut(columns)]
 
+    def pooled(
+        self,
+        layer: int,
+        head: int,
+        rows: range,
+        columns: range,
+        *,
+        per_cell: int,
+        pooling: str = "max",
+        sampled_rows: int | None = None,
+        by_value_norm: bool = False,
+        hide_sink: bool = False,
+    ) -> np.ndarray:
+        """Return as a record does; an array is small, so that all rows are looked at."""
+        found = self._weights[layer, head, _cut(rows)]
+        found = self._reweighted(found, by_value_norm, hide_sink)[:, _cut(columns)]
+        return pool(found, per_cell, getattr(np, pooling))
+
     def visible(self, layer: int, rows: range, columns: range) -> np.ndarray:
         return self._visible[_cut(rows), _cut(columns)]
 
-    def row(self, layer: int, head: int, query: int, *, top_k: int) -> Row:
-        return largest(self._weights[layer, head, query], self._visible[query], top_k)
+    def visible_cells(self, layer: int, rows: range, columns: range, per_cell: int) -> np.ndarray:
+        return pool(self.visible(layer, rows, columns), per_cell, np.max)
+
+    def row(
+        self,
+        layer: int,
+        head: int,
+        query: int,
+        *,
+        top_k: int,
+        by_value_norm: bool = False,
+        hide_sink: bool = False,
+    ) -> Row:
+        found = self._reweighted(self._weights[layer, head, query], by_value_norm, hide_sink)
+        return largest(found, self._visible[query], top_k)
+
+    def _reweighted(self, rows: np.ndarray, by_value_norm: bool, hide_sink: bool) -> np.ndarray:
+        if by_value_norm:
+            raise LongctxError(
+                "Weights alone do not tell the lengths of the values; give what "
+                "longctx_edu.attention.capture recorded."
+            )
+        if not hide_sink:
+            return rows
+        rest = rows.copy()
+        rest[..., 0] = 0
+        return rest / np.maximum(rest.sum(-1, keepdims=True), np.finfo(np.float32).tiny)
 
     def _assert_weights(self) -> None:
         found = self._weights
@@ -118,6 +161,8 @@ class Recorded(Protocol):
 
     def row(self, layer: int, head: int, query: int, *, top_k: int): ...
 
+    def pooled(self, layer: int, head: int, rows: range, columns: range): ...
+
     def window(self, layer: int) -> int | None: ...
 
 
@@ -131,6 +176,15 @@ class RecordSource:
         self._record = record
 
     @property
+    def record(self) -> Recorded:
+        return self._record
+
+    @property
+    def memory_columns(self) -> int:
+        """How many of the first keys are tokens of a memory."""
+        return getattr(self._record, "memory_columns", 0)
+
+    @property
     def shape(self) -> tuple[int, int, int, int]:
         record = self._record
         return len(record.layers), record.heads, record.tokens - record.start, record.tokens
@@ -142,15 +196,71 @@ class RecordSource:
     def visible(self, layer: int, rows: range, columns: range) -> np.ndarray:
         distance = np.array(self._positions(rows))[:, None] - np.array(columns)
         window = self._record.window(self._record.layers[layer])
-        return (distance >= 0) & (distance < (window or np.inf))
+        of_memory = np.array(columns) < self.memory_columns  # which no window hides
+        return (distance >= 0) & ((distance < (window or np.inf)) | of_memory)
 
-    def row(self, layer: int, head: int, query: int, *, top_k: int) -> Row:
+    def row(
+        self,
+        layer: int,
+        head: int,
+        query: int,
+        *,
+        top_k: int,
+        by_value_norm: bool = False,
+        hide_sink: bool = False,
+    ) -> Row:
         place = query + self._record.start
-        found = self._record.row(self._record.layers[layer], head, place, top_k=top_k)
+        counted = _weighting(by_value_norm, hide_sink)
+        found = self._record.row(self._record.layers[layer], head, place, top_k=top_k, **counted)
         # A record's row ends with the query itself; what comes later is masked.
         weights = np.zeros(self._record.tokens, np.float32)
         weights[: len(found.weights)] = found.weights.numpy()
         return Row(weights, found.top_indices.numpy().astype(np.int32), found.top_weights.numpy())
+
+    def pooled(
+        self,
+        layer: int,
+        head: int,
+        rows: range,
+        columns: range,
+        *,
+        per_cell: int,
+        pooling: str = "max",
+        sampled_rows: int | None = None,
+        by_value_norm: bool = False,
+        hide_sink: bool = False,
+    ) -> np.ndarray:
+        """Return cells of ``per_cell`` weights a side; the last of a row or column has fewer.
+
+        Args:
+            pooling: ``max`` for the largest weight of a cell, or ``mean``, masked ones being 0.
+            sampled_rows: look at so many rows of each cell only.
+            by_value_norm, hide_sink: how weights are counted, see ``attention.record.Weighting``.
+
+        Returns:
+            float32, (cell rows, cell columns).
+        """
+        found = self._record.pooled(
+            self._record.layers[layer],
+            head,
+            self._positions(rows),
+            columns,
+            per_cell=per_cell,
+            sampled_rows=sampled_rows,
+            pools=(pooling,),
+            **_weighting(by_value_norm, hide_sink),
+        )
+        return getattr(found, pooling).numpy()
+
+    def visible_cells(self, layer: int, rows: range, columns: range, per_cell: int) -> np.ndarray:
+        """Say (cell rows, cell columns) which cells hold a key that one of their queries sees."""
+        window = self._record.window(self._record.layers[layer]) or np.inf
+        tops, lefts = (np.array(side[::per_cell]) for side in (self._positions(rows), columns))
+        lows = np.minimum(tops + per_cell, rows.stop + self._record.start) - 1
+        rights = np.minimum(lefts + per_cell, columns.stop) - 1
+        # The distances in a cell are all whole numbers from the least to the greatest.
+        greatest, least = lows[:, None] - lefts, tops[:, None] - rights
+        return (greatest >= 0) & ((least < window) | (lefts < self.memory_columns))
 
     def _positions(self, rows: range) -> range:
         return range(rows.start + self._record.start, rows.stop + self._record.start)
@@ -168,6 +278,39 @@ def largest(weights: np.ndarray, visible: np.ndarray, top_k: int) -> Row:
     order = np.argsort(-weights[seen], kind="stable")[:top_k]
     keys = seen[order].astype(np.int32)
     return Row(weights.astype(np.float32), keys, weights[keys].astype(np.float32))
+
+
+def source_of(weights, visible=None) -> WeightsSource:
+    """Return weights, what was recorded, or a source as a source.
+
+    Raises:
+        LongctxError: if ``visible`` is given for what knows it.
+    """
+    recorded = isinstance(weights, Recorded)
+    if not recorded and not isinstance(weights, WeightsSource):
+        return ArraySource(weights, visible=visible)
+    if visible is not None:
+        raise LongctxError("A source knows what is visible; leave out visible.")
+    return RecordSource(weights) if recorded else weights
+
+
+def pool(numbers: np.ndarray, per_cell: int, how) -> np.ndarray:
+    """Return cells of ``per_cell`` numbers a side, (cell rows, cell columns).
+
+    Args:
+        numbers: (rows, columns), from 0; a cell that reaches beyond them is filled up with 0.
+        how: such as ``np.max``, told the axis.
+    """
+    high, wide = (-(-length // per_cell) for length in numbers.shape)
+    margins = [
+        (0, count * per_cell - length)
+        for count, length in zip((high, wide), numbers.shape, strict=True)
+    ]
+    cells = np.pad(numbers, margins).reshape(high, per_cell, wide, per_cell)
+    if how is not np.mean:
+        return how(cells, axis=(1, 3))
+    inside = np.pad(np.ones(numbers.shape, np.float32), margins).reshape(cells.shape)
+    return cells.sum(axis=(1, 3)) / inside.sum(axis=(1, 3))
 
 
 def codes(weights: np.ndarray, visible: np.ndarray) -> np.ndarray:
@@ -192,7 +335,7 @@ def answer(source: WeightsSource, ask: dict) -> tuple[dict, list[bytes]]:
     ``{op: "row", layer, head, query, top_k}`` gives three buffers: weights as float32 (keys,),
     the largest keys as int32 (top_k,), their weights as float32 (top_k,).
     ``{op: "tile", layer, head, rows: [start, stop], columns: [start, stop]}`` gives one: codes
-    (rows, columns).
+    (rows, columns). A row may name how weights are counted, see ``counted``.
 
     Raises:
         LongctxError: for another question, or one about places that there are not.
@@ -201,7 +344,7 @@ def answer(source: WeightsSource, ask: dict) -> tuple[dict, list[bytes]]:
     where = _place(ask, "layer", layers), _place(ask, "head", heads)
     if ask.get("op") == "row":
         query, top_k = _place(ask, "query", queries), _place(ask, "top_k", MOST_KEYS + 1, least=1)
-        row = source.row(*where, query, top_k=top_k)
+        row = source.row(*where, query, top_k=top_k, **counted(ask))
         kinds = zip(row, ("<f4", "<i4", "<f4"), strict=True)
         return {}, [np.asarray(part).astype(kind).tobytes() for part, kind in kinds]
     if ask.get("op") == "tile":
@@ -209,6 +352,22 @@ def answer(source: WeightsSource, ask: dict) -> tuple[dict, list[bytes]]:
         found = source.tile(*where, rows, columns), source.visible(where[0], rows, columns)
         return {}, [codes(*map(np.asarray, found)).tobytes()]
     raise LongctxError(f"A browser asks for a row or a tile, not for {ask.get('op')!r}.")
+
+
+def _weighting(by_value_norm: bool, hide_sink: bool) -> dict:
+    if not by_value_norm and not hide_sink:
+        return {}
+    from longctx_edu.attention.record import Weighting
+
+    return {"weighting": Weighting(by_value_norm=by_value_norm, hide_sink=hide_sink)}
+
+
+def counted(ask: dict) -> dict[str, bool]:
+    """Return how weights are counted in an answer, ``by_value_norm`` or ``hide_sink``, if at all.
+
+    A source that knows one way only is not asked for another.
+    """
+    return {name: True for name in ("by_value_norm", "hide_sink") if ask.get(name) is True}
 
 
 def _place(ask: dict, name: str, count: int, *, least: int = 0) -> int:

@@ -63,14 +63,18 @@ class Arcs {
     return list;
   }
 
-  // Both ends as {id, name, note, text}, and the mass between two of them.
-  show({ froms, tos, mass, rest }) {
+  // Both ends as {id, name, note, text, share}, and the mass between two of them; `most` is the
+  // mass of the widest arc, without it the largest that there is. A share is drawn as a bar.
+  show({ froms, tos, mass, rest, most }) {
     const option = (one, n) => {
       const element = make("div", {
         role: "option", tabindex: n ? -1 : 0, "data-end": one.id, title: one.title,
       }, make("span", { class: "lx-end", text: one.name }),
       make("span", { class: "lx-numbers", text: one.note }),
+      ...(one.share === undefined ? [] : [make("span", { class: "lx-share" })]),
       ...(one.text === undefined ? [] : [make("span", { class: "lx-gist", text: one.text })]));
+      const bar = element.querySelector(".lx-share");
+      if (bar) bar.style.width = `${100 * clamp(one.share, 0, 1)}%`;
       return { ...one, element };
     };
     this.froms = froms.map(option);
@@ -80,8 +84,8 @@ class Arcs {
       ? [make("p", { class: "lx-numbers", text: rest })] : []));
     const arcs = this.froms.flatMap((from) => this.tos.map((to) =>
       ({ from, to, mass: mass(from.id, to.id) })));
-    const most = Math.max(...arcs.map((arc) => arc.mass), Number.MIN_VALUE);
-    this.arcs = arcs.map((arc) => ({ ...arc, share: arc.mass / most }))
+    const widest = most ?? Math.max(...arcs.map((arc) => arc.mass), Number.MIN_VALUE);
+    this.arcs = arcs.map((arc) => ({ ...arc, share: arc.mass / widest }))
       .filter(({ share }) => share > LEAST_ARC);
     this.draw();
   }

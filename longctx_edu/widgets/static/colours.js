@@ -4,7 +4,7 @@
 const MASKED = 0;
 const OCTAVES = 20;
 const STEPS = 254 / OCTAVES;
-const RELATIVE_OCTAVES = 6;
+const RELATIVE_OCTAVES = { relative: 6, wide: 10 };  // of a long text weights differ more
 const MASS_OCTAVES = 12;
 
 // Cividis (Nuñez, Anderton and Renslow 2018): 256 colours of three bytes, dark blue to yellow.
@@ -53,27 +53,41 @@ function weightOf(code) {
 function shareOf(weight, scale, length) {
   if (!(weight > 0)) return 0;
   if (scale === "linear") return clamp(weight, 0, 1);
-  if (scale === "relative") {
-    return clamp((Math.log2(weight * length) / RELATIVE_OCTAVES + 1) / 2, 0, 1);
-  }
+  const relative = RELATIVE_OCTAVES[scale];
+  if (relative) return clamp((Math.log2(weight * length) / relative + 1) / 2, 0, 1);
   const octaves = scale === "mass" ? MASS_OCTAVES : OCTAVES;
   return clamp((Math.log2(weight) + octaves) / octaves, 0, 1);
 }
 
-// 256 colours, one for each code: a change of scale looks up another table, and sends nothing.
-function lookUp(scale, length) {
-  return Array.from({ length: 256 }, (_, code) =>
-    PALETTE[Math.round(255 * shareOf(weightOf(code), scale, length))]);
-}
+// Colours as canvases hold them, four bytes in one number.
+const WEIGHTS = Array.from({ length: 256 }, (_, code) => weightOf(code));
+const PACKED = new Uint32Array(
+  new Uint8Array(PALETTE.flatMap((colour) => [...colour, 255])).buffer);
 
-const SCALES = [
-  ["relative", "relative", "Each row against attention spread evenly over the keys it may see"],
-  ["log", "log", "From a millionth to one, each step the same ratio"],
-  ["linear", "linear", "From none to all of the row's attention"],
-];
+// An image of codes, clear where masked; `lengthAt` is the row length at a row of the image.
+function paintCodes(canvas, { height, width, codes }, scale, lengthAt) {
+  canvas.width = width;
+  canvas.height = height;
+  const pen = canvas.getContext("2d");
+  const image = pen.createImageData(width, height);
+  const pixels = new Uint32Array(image.data.buffer);
+  const table = new Uint32Array(256);
+  for (let y = 0; y < height; y++) {
+    // Only the relative scale differs from row to row.
+    if (y === 0 || RELATIVE_OCTAVES[scale]) {
+      const length = lengthAt(y);
+      for (let code = 1; code < 256; code++) {
+        table[code] = PACKED[Math.round(255 * shareOf(WEIGHTS[code], scale, length))];
+      }
+    }
+    for (let at = y * width; at < (y + 1) * width; at++) pixels[at] = table[codes[at]];
+  }
+  pen.putImageData(image, 0, 0);
+}
 
 const TICKS = {
   relative: ["1/64", "1/8", "even", "×8", "×64"],
+  wide: ["1/1024", "1/32", "even", "×32", "×1024"],
   log: ["2⁻²⁰", "2⁻¹⁵", "2⁻¹⁰", "2⁻⁵", "1"],
   linear: ["0", "0.25", "0.5", "0.75", "1"],
   mass: ["0.0002", "0.002", "0.016", "0.12", "1"],

@@ -48,3 +48,7 @@ function numbersOf(view, Kind) {
 function clamp(value, low, high) {
   return Math.min(Math.max(value, low), high);
 }
+
+function percent(share) {
+  return share > 0 && share < 0.0995 ? `${(100 * share).toFixed(1)} %` : `${Math.round(100 * share)} %`;
+}

@@ -3,6 +3,7 @@
 // Rows and columns are counted in cells; an image may hold several cells in one pixel.
 // With a `rowHeight` (pixels, from the number of rows) it zooms across only, and the labels of
 // its columns stand upright; `over` draws on top, and `snap` says which cell a pointer means.
+// `numbered` cells have round numbers on both sides until there is room for their labels.
 
 const LABEL = "11px ui-monospace, 'DejaVu Sans Mono', Menlo, Consolas, monospace";
 const LABEL_STEP = 13;
@@ -12,10 +13,12 @@ const MARGIN = { left: 96, top: 84, right: 8, bottom: 4 };
 class HeatMatrix {
   constructor({
     name, touched, chosen, released, moved = () => {}, over = () => {}, snap = (cell) => cell,
-    margin = () => MARGIN, rowHeight = null, signal,
+    margin = () => MARGIN, rowHeight = null, numbered = false, signal,
   }) {
-    Object.assign(this, { touched, chosen, released, moved, over, snap, margin, rowHeight, signal });
-    this.rows = this.columns = 0;
+    Object.assign(this, {
+      touched, chosen, released, moved, over, snap, margin, rowHeight, numbered, signal,
+    });
+    this.rows = this.columns = this.firstRow = 0;
     this.view = { x: 0, y: 0, share: 1 };
     this.rowLabels = this.columnLabels = [];
     this.rowLength = () => this.columns;
@@ -33,9 +36,9 @@ class HeatMatrix {
     onResize(this.canvas, () => this.draw(), signal);
   }
 
-  // The whole matrix in cells, its labels, and how many keys a row may see.
-  shape({ rows, columns, rowLabels, columnLabels, rowLength }) {
-    Object.assign(this, { rows, columns, rowLabels, columnLabels, rowLength });
+  // The whole matrix in cells, its labels, how many keys a row may see, and the first row's number.
+  shape({ rows, columns, rowLabels, columnLabels, rowLength, firstRow = 0 }) {
+    Object.assign(this, { rows, columns, rowLabels, columnLabels, rowLength, firstRow });
     this.images.clear();
     this.fit();
   }
@@ -45,14 +48,15 @@ class HeatMatrix {
     return this.rowHeight ? 1 : this.view.share;
   }
 
-  // An image of some of the cells; later ones lie on top. The same key replaces.
-  put(key, { row = 0, column = 0, rows = this.rows, columns = this.columns, height, width, codes }) {
+  // An image of some of the cells; later ones lie on top of those that are as deep, and on all
+  // deeper ones. The same key replaces.
+  put(key, {
+    row = 0, column = 0, rows = this.rows, columns = this.columns, depth = 0, height, width, codes,
+  }) {
     this.images.delete(key);
-    const canvas = make("canvas");
-    canvas.width = width;
-    canvas.height = height;
-    this.images.set(key, { row, column, rows, columns, height, width, codes, canvas });
-    this.paint(this.images.get(key));
+    const image = { row, column, rows, columns, depth, height, width, codes, canvas: make("canvas") };
+    this.images.set(key, image);
+    this.paint(image);
     this.draw();
   }
 
@@ -68,23 +72,11 @@ class HeatMatrix {
     this.draw();
   }
 
-  paint({ row, rows, height, width, codes, canvas }) {
-    const context = canvas.getContext("2d");
-    const pixels = context.createImageData(width, height);
-    let table = null;
-    for (let y = 0; y < height; y++) {
-      // Only the relative scale differs from row to row.
-      if (!table || this.scale === "relative") {
-        table = lookUp(this.scale, this.rowLength(Math.floor(row + ((y + 0.5) * rows) / height)));
-      }
-      for (let x = 0; x < width; x++) {
-        const at = y * width + x;
-        if (codes[at] === MASKED) continue;  // stays clear, so that the pattern shows
-        pixels.data.set(table[codes[at]], 4 * at);
-        pixels.data[4 * at + 3] = 255;
-      }
-    }
-    context.putImageData(pixels, 0, 0);
+  paint(image) {
+    const { row, rows, height, canvas } = image;
+    image.shrunk = null;
+    paintCodes(canvas, image, this.scale,
+      (y) => this.rowLength(Math.floor(row + ((y + 0.5) * rows) / height)));
   }
 
   // ------------------------------------------------------------------ what is in view
@@ -92,6 +84,19 @@ class HeatMatrix {
   fit() {
     this.view = { x: 0, y: 0, share: 1 };
     this.draw();
+  }
+
+  // Bring a stretch into view, all of it.
+  show({ x, y, columns, rows }) {
+    this.view = { x, y, share: Math.min(1, Math.max(columns / this.columns, rows / this.rows)) };
+    this.settle();
+  }
+
+  // Bring a place to the middle, told in shares of the whole.
+  centre(x, y) {
+    this.view.x = (x - this.view.share / 2) * this.columns;
+    this.view.y = (y - this.view.share / 2) * this.rows;
+    this.settle();
   }
 
   zoom(factor, cell = null) {
@@ -201,10 +206,55 @@ class HeatMatrix {
     context.fillStyle = hatching(context, ink);
     context.fillRect(at.left, at.top, at.side, at.down);
     context.imageSmoothingEnabled = false;
-    for (const { row, column, rows, columns, canvas } of this.images.values()) {
-      context.drawImage(canvas, at.left + (column - at.x) * at.across,
-        at.top + (row - at.y) * at.along, columns * at.across, rows * at.along);
+    const dense = context.getTransform().a;
+    for (const image of [...this.images.values()].sort((a, b) => b.depth - a.depth)) {
+      const place = [at.left + (image.column - at.x) * at.across,
+        at.top + (image.row - at.y) * at.along, image.columns * at.across, image.rows * at.along];
+      if (place[2] * dense < image.width || place[3] * dense < image.height) {
+        this.drawShrunk(context, image, place.map((edge) => edge * dense), at, dense);
+      } else {
+        context.drawImage(image.canvas, ...place);
+      }
     }
+  }
+
+  // Of cells that share a pixel the brightest is drawn: skipping some would hide needles.
+  drawShrunk(context, image, [left, top, wide, high], at, dense) {
+    const spans = (start, size, cells, from, to) => {
+      const found = [];
+      const first = Math.max(Math.round(start), Math.floor(from));
+      for (let pixel = first; pixel < Math.min(Math.round(start + size), Math.ceil(to)); pixel++) {
+        const a = clamp(Math.floor(((pixel - start) / size) * cells), 0, cells - 1);
+        found.push([a, clamp(Math.ceil(((pixel + 1 - start) / size) * cells), a + 1, cells)]);
+      }
+      return { first, found };
+    };
+    const across = spans(left, wide, image.width, at.left * dense, (at.left + at.side) * dense);
+    const down = spans(top, high, image.height, at.top * dense, (at.top + at.down) * dense);
+    const [width, height] = [across.found.length, down.found.length];
+    if (!width || !height) return;
+    const key = [left, top, wide, high, dense].join();
+    if (image.shrunk?.key !== key) {
+      const codes = new Uint8Array(width * height);
+      down.found.forEach(([a, b], y) => across.found.forEach(([c, d], x) => {
+        let most = 0;
+        for (let row = a; row < b; row++) {
+          for (let at = row * image.width + c; at < row * image.width + d; at++) {
+            if (image.codes[at] > most) most = image.codes[at];
+          }
+        }
+        codes[y * width + x] = most;
+      }));
+      const canvas = image.shrunk?.canvas ?? make("canvas");
+      image.shrunk = { key, canvas };
+      const pixelRow = (y) => (down.first + y + 0.5 - top) / high;
+      paintCodes(canvas, { height, width, codes }, this.scale,
+        (y) => this.rowLength(Math.floor(image.row + pixelRow(y) * image.rows)));
+    }
+    context.save();
+    context.setTransform(1, 0, 0, 1, 0, 0);
+    context.drawImage(image.shrunk.canvas, across.first, down.first);
+    context.restore();
   }
 
   drawMarks(context, at, ink) {
@@ -234,6 +284,7 @@ class HeatMatrix {
   drawLabels(context, at, ink) {
     context.font = LABEL;
     context.textBaseline = "middle";
+    if (this.numbered && at.along < LABEL_STEP) return this.drawNumbers(context, at, ink);
     const rows = places(at.y, this.rows * this.tall, at.along, this.rows, this.marked.row);
     for (const row of rows) {
       const strong = row === this.marked.row;
@@ -250,10 +301,31 @@ class HeatMatrix {
       context.translate(at.left + (column + 0.5 - at.x) * at.across, at.top - 5);
       if (this.rowHeight) context.translate(0, -14);
       else context.rotate(-Math.PI / 2);
-      label(context, this.columnLabels[column], this.rowHeight ? UPRIGHT_STEP : at.top - 10,
+      const room = this.rowHeight ? Math.max(UPRIGHT_STEP, at.across - 6) : at.top - 10;
+      label(context, this.columnLabels[column], room,
         this.rowHeight ? "center" : "left", strong, ink);
       context.restore();
     }
+  }
+
+  drawNumbers(context, at, ink) {
+    context.fillStyle = ink.dim;
+    context.textAlign = "left";
+    context.fillText("keys →", at.left, at.top - 30);
+    context.textAlign = "right";
+    context.fillText("queries ↓", at.left - 6, at.top - 30);
+    const sides = [[at.y, this.rows * this.tall, at.along, this.rows, 2 * LABEL_STEP, this.firstRow],
+      [at.x, this.columns * at.share, at.across, this.columns, 2 * UPRIGHT_STEP, 0]];
+    sides.forEach(([start, count, size, total, room, first], across) => {
+      const step = roundNumber(Math.max(1, Math.ceil(room / size)));
+      for (let number = Math.ceil((start + first) / step) * step; ; number += step) {
+        const place = (number - first + 0.5 - start) * size;
+        if (number - first >= total || place > count * size) break;
+        context.textAlign = across ? "center" : "right";
+        const [x, y] = across ? [at.left + place, at.top - 10] : [at.left - 6, at.top + place];
+        context.fillText(number.toLocaleString("en"), x, y);
+      }
+    });
   }
 
   // ------------------------------------------------------------------ pointer and keys

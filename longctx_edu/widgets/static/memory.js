@@ -207,7 +207,7 @@ class MemoryPanel extends AskingPanel {
     // The first block, where attention sinks, would leave the others no height.
     const scores = blocks.map(({ score }) => score ?? 0);
     const most = Math.max(...scores.slice(1)) > 0 ? Math.max(...scores.slice(1)) : scores[0];
-    this.scores = Float32Array.from(scores, (score) => score / most || 0);
+    this.scores = Float32Array.from(scores, (score) => Math.max(0, score / most) || 0);
     this.strip.canvas.hidden = !this.scores.some((score) => score > 0);
     if (!this.tokens.length || !blocks.length) return;
     this.heat.shape({

@@ -6,8 +6,8 @@ const SETTLED = 60;      // milliseconds without a new wish
 const PATIENCE = 8000;   // after which the next wish no longer waits for an answer
 
 class Requests {
-  constructor(model, { answered }, signal) {
-    Object.assign(this, { model, answered });
+  constructor(model, { answered, failed = () => {} }, signal) {
+    Object.assign(this, { model, answered, failed });
     // Two displays of one widget hear the same answers; each knows its own by name.
     this.name = Math.random().toString(36).slice(2);
     this.count = 0;
@@ -44,7 +44,9 @@ class Requests {
     const asks = this.unanswered.get(message?.id);
     if (!asks) return;
     this.unanswered.delete(message.id);
-    if (!message.error) {
+    if (message.error) {
+      this.failed(asks, message.error);
+    } else {
       let at = 0;
       const parts = message.answers.map((facts) => {
         const own = buffers.slice(at, at + facts.buffers);

@@ -1,8 +1,9 @@
 // needs: dom
-// One selection for all parts: layer, head, query and key, or query and block. What is chosen lies in traits, so
-// that Python and other views share it; what the pointer or the cursor touches stays here.
+// One selection for all parts: layer, head, query and key, or query and block, or sender and
+// receiver. What is chosen lies in traits, so that Python and other views share it; what the
+// pointer or the cursor touches stays here.
 
-const CELL = ["query", "key", "block"];
+const CELL = ["query", "key", "block", "sender", "receiver"];
 const SELECTED = ["layer", "head", ...CELL];
 const NONE = -1;
 
@@ -37,6 +38,14 @@ class Selection {
 
   get block() {
     return this.at("block");
+  }
+
+  get sender() {
+    return this.at("sender");
+  }
+
+  get receiver() {
+    return this.at("receiver");
   }
 
   touch(cell) {

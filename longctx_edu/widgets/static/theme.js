@@ -35,6 +35,6 @@ function inks(element) {
   const named = (name) => style.getPropertyValue(`--lx-${name}`).trim();
   return {
     paper: named("paper"), ink: named("ink"), dim: named("dim"), focus: named("focus"),
-    line: named("line"), mark: named("mark"),
+    line: named("line"), mark: named("mark"), field: named("field"),
   };
 }

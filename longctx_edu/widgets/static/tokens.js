@@ -4,6 +4,7 @@
 
 const LINE = 24;
 const SPARE_LINES = 6;
+const MOST_TOKENS = 400;  // in the page, unless more are in view
 
 class TokenText {
   constructor({ name, touched, chosen, released, signal }) {
@@ -97,9 +98,12 @@ class TokenText {
   render(anew = false) {
     if (this.signal.aborted) return;
     const { scrollTop, clientHeight } = this.element;
-    const first = Math.max(0, Math.floor(scrollTop / LINE) - SPARE_LINES);
-    const last = Math.min(this.lines.length,
-      Math.ceil((scrollTop + clientHeight) / LINE) + SPARE_LINES);
+    const end = (line) => this.lines[line] ?? this.pieces.length;
+    let [first, last, spare] = [0, 0, SPARE_LINES];
+    do {
+      first = Math.max(0, Math.floor(scrollTop / LINE) - spare);
+      last = Math.min(this.lines.length, Math.ceil((scrollTop + clientHeight) / LINE) + spare);
+    } while (end(last) - end(first) > MOST_TOKENS && spare-- > 0);
     if (!anew && this.from === first && this.to === last) return;
     this.from = first;
     this.to = last;
@@ -107,8 +111,7 @@ class TokenText {
     for (let line = first; line < last; line++) {
       const element = make("div", { class: "lx-line", role: "presentation" });
       element.style.top = `${line * LINE}px`;
-      const end = this.lines[line + 1] ?? this.pieces.length;
-      for (let token = this.lines[line]; token < end; token++) {
+      for (let token = this.lines[line]; token < end(line + 1); token++) {
         element.append(make("span", {
           class: "lx-token", id: `${this.prefix}-${token}`, role: "option", "data-token": token,
           "aria-setsize": this.pieces.length, "aria-posinset": token + 1,

@@ -2,6 +2,11 @@
 // Attention weights of one head: matrix, row, text and table, all on one selection.
 
 const KEPT_ROWS = 128;
+const SCALES = [
+  ["relative", "relative", "Each row against attention spread evenly over the keys it may see"],
+  ["log", "log", "From a millionth to one, each step the same ratio"],
+  ["linear", "linear", "From none to all of the row's attention"],
+];
 const HEAD_KEYS = { "[": ["head", -1], "]": ["head", 1], "{": ["layer", -1], "}": ["layer", 1] };
 const HELP = "Arrows move · Enter keeps the cell, Esc lets go · [ ] head · { } layer · "
   + "+ − 0 zoom, also Ctrl and wheel";
