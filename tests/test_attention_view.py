@@ -473,9 +473,9 @@ def test_on_a_real_text_heads_have_their_patterns_and_a_tile_is_the_softmax():
     model = models.load()
     text = 12 * SENTENCE
     tokens = tokenize(model.tokenizer, text)
-    record = capture(model, tokens.ids, layers=[0, 8])
+    record = capture(model, tokens.ids, layers=[0, 17])
     view = AttentionView(record, tokens, text=text, layer=1)
-    weights, visible = direct(record, 8, 4)
+    weights, visible = direct(record, 17, 4)
     found, _, _, side = view._pyramid.cut(1, 4, *[range(len(tokens.ids))] * 2, cells=256)
     assert side == 1
     assert abs(found.astype(int) - codes(weights, visible).astype(int)).max() <= 1

@@ -107,7 +107,7 @@ def test_gathered_keys_are_a_dense_softmax_with_the_others_masked(model):
     q, k, v = torch.randn(heads, 4, 8), torch.randn(kv_heads, 4, 8), torch.randn(kv_heads, 4, 8)
     from longctx_edu.memory.attention import _attend
 
-    module = type("Layer", (), {"layer_idx": 1})()
+    module = type("Layer", (), {"layer_idx": 1, "config": model.model.config})()
     causal = torch.full((4, 4), -torch.inf).triu(1)[None, None]
     seen, recall = [], Recall(k=6, positions="true", similarity="dot")
     out, _ = _attend(

@@ -104,19 +104,21 @@ def answers(items: Sequence[Item], model, *, half: int, seed: int = 0, **options
         document = Document(group[0].documents, model, half=half, **options)
         for item in group:
             for way, answer in document.ways(item, draw).items():
-                text = answer()
-                rows.append(
-                    {
-                        "task": item.task,
-                        "document": item.document_ids[0],
-                        "question": item.question,
-                        "gold": list(item.gold),
-                        "way": way,
-                        "answer": text,
-                        "recall": recall(text, item.gold),
-                    }
-                )
+                rows.append(row_of(item, way, answer()))
     return rows
+
+
+def row_of(item: Item, way: str, text: str) -> dict:
+    """Return what ``compared`` needs of one answer."""
+    return {
+        "task": item.task,
+        "document": item.document_ids[0],
+        "question": item.question,
+        "gold": list(item.gold),
+        "way": way,
+        "answer": text,
+        "recall": recall(text, item.gold),
+    }
 
 
 def compared(rows: Sequence[dict]) -> list[dict]:

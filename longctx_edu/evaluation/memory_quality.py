@@ -7,8 +7,7 @@ document: what differs is what the model sees of the text.
 from collections.abc import Callable, Sequence
 
 from longctx_edu import read
-from longctx_edu.evaluation.margin_quality import PLAIN
-from longctx_edu.evaluation.metrics import recall
+from longctx_edu.evaluation.margin_quality import PLAIN, row_of
 from longctx_edu.evaluation.scoring import answer_tokens
 from longctx_edu.evaluation.tasks import Item, by_document
 from longctx_edu.memory.attention import POSITIONS
@@ -33,17 +32,7 @@ def answers(items: Sequence[Item], model, *, ways: Sequence[str] | None = None) 
                     answer_prefix=item.answer_prefix,
                     max_new_tokens=answer_tokens(item, model.tokenizer),
                 ).text
-                rows.append(
-                    {
-                        "task": item.task,
-                        "document": item.document_ids[0],
-                        "question": item.question,
-                        "gold": list(item.gold),
-                        "way": way,
-                        "answer": text,
-                        "recall": recall(text, item.gold),
-                    }
-                )
+                rows.append(row_of(item, way, text))
     return rows
 
 

@@ -78,9 +78,8 @@ def _draw_times(axes, now: Estimate, bounds: Mapping[str, Bounds]) -> None:
     axes.grid(visible=False)
     axes.tick_params(axis="y", length=0)
     axes.spines["bottom"].set_visible(False)
-    axes.set_title(
-        f"Least time to read {now.tokens:,} tokens\n({amount(now.prefill.total, 'FLOP')}; logarithmic bars)"
-    )
+    work = amount(now.prefill.total, "FLOP")
+    axes.set_title(f"Least time to read {now.tokens:,} tokens\n({work}; logarithmic bars)")
 
 
 def _between(numbers: Sequence[int], amounts: Sequence[int], number: float) -> float:
