@@ -187,3 +187,61 @@ def one_answer_again() -> dict[str, object]:
         _, (row,) = read_and_ask(_model(), items[-1:])
     told = {cell: row[cell] for cell in ("document", "question", "gold", "told")}
     return {"pattern": name, **told}
+
+
+# --- a picture of 8,192 tokens by 270 heads ---
+
+
+@functools.cache
+def _seen(tokens: int) -> dict[str, float]:
+    from longctx_edu.evaluation.view_latency import attention_to_screen
+
+    return attention_to_screen(tokens=tokens)
+
+
+def _view(run: Run) -> dict[str, float]:
+    return _seen(run.choose(quick=512, plain=8192))
+
+
+@figure("first_picture", unit="s", target="<= 2")
+def first_picture(run: Run) -> float:
+    """Seconds in JupyterLab until one head and its row are shown, of 8,192 tokens and 270 heads.
+
+    Table: what else the same page was measured for.
+    """
+    seen = _view(run)
+    run.table("view", [{"tokens": run.choose(quick=512, plain=8192), **seen}])
+    return seen["first_picture"]
+
+
+@figure("full_grid", unit="s", target="<= 12")
+def full_grid(run: Run) -> float:
+    """Seconds until the small pictures of all heads are there."""
+    return _view(run)["full_grid"]
+
+
+@figure("zoom_latency", unit="ms", target="<= 400")
+def zoom_latency(run: Run) -> float:
+    """From a turn of the wheel to sharp tiles; median of twelve."""
+    return 1000 * _view(run)["zoom"]
+
+
+@figure("hover_latency", unit="ms", target="<= 150")
+def hover_latency(run: Run) -> float:
+    """From the pointer to the exact numbers of its row; median of twenty."""
+    return 1000 * _view(run)["hover"]
+
+
+@figure("output_size", unit="MB", target="<= 2")
+def output_size(run: Run) -> float:
+    """The larger of the output saved in the notebook and the file saved without a kernel."""
+    seen = _view(run)
+    return max(seen["output_bytes"], seen["saved_bytes"]) / 1e6
+
+
+@figure("script_size", unit="kB", target="<= 60")
+def script_size(run: Run) -> float:
+    """JavaScript of the view as it is sent."""
+    from longctx_edu.widgets.parts import module
+
+    return len(module("attention").encode()) / 1e3
