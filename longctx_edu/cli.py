@@ -1,4 +1,4 @@
-"""The command ``longctx``: ask, check, bench, fetch, badges.
+"""The command ``longctx``: ask, check, bench, sweep, fetch, badges.
 
 Results go to standard output and everything else to standard error, so that
 the output can be piped. What a command needs is imported when it runs; ``longctx
@@ -13,7 +13,7 @@ import os
 import shlex
 import sys
 from collections.abc import Iterable, Iterator, Sequence
-from dataclasses import asdict
+from dataclasses import asdict, replace
 from pathlib import Path
 from typing import Any, NoReturn
 
@@ -176,6 +176,38 @@ def bench(arguments: argparse.Namespace) -> int:
     return 0 if report.ok else MISSED
 
 
+def sweep(arguments: argparse.Namespace) -> int:
+    """Ask tasks of every length by every method, and go on where it was interrupted."""
+    from longctx_edu.evaluation import sweeps
+
+    if arguments.engine != "dask" and (arguments.workers or arguments.address):
+        raise LongctxError("--workers and --address go with --engine dask only; add it.")
+    spec = sweeps.read_spec(arguments.spec)
+    if arguments.model:
+        spec = replace(spec, models=tuple(arguments.model))
+    engine = sweeps.InProcess()
+    if arguments.engine == "dask":
+        engine = sweeps.Dask(workers=arguments.workers, address=arguments.address)
+    models = [part for name in arguments.model for part in ("--model", name)]
+    command = ["longctx", "sweep", arguments.spec, *models, "--out", arguments.out]
+    with _only_results_on_stdout():
+        try:
+            finished = _follow(
+                sweeps.run_sweep(spec, arguments.out, engine=engine, command=shlex.join(command))
+            )
+        except KeyboardInterrupt:
+            print("What is finished is kept; the same command goes on from there.", file=sys.stderr)
+            raise
+    scores = finished.result.tables["scores"]
+    if arguments.json:
+        _print(json.dumps({"path": str(finished.path), "sweep": spec.as_dict(), "scores": scores}))
+    else:
+        columns = [*scores[0]] if scores else ["model"]
+        _print(_aligned([columns, *([_cell(row[name]) for name in columns] for row in scores)]))
+        print(f"Recorded in {finished.path}", file=sys.stderr)
+    return 0
+
+
 def fetch(arguments: argparse.Namespace) -> int:
     """Fetch the embedded model."""
     with _only_results_on_stdout():
@@ -323,6 +355,41 @@ def _parser() -> argparse.ArgumentParser:
         "--record", action="store_true", help="full sizes; writes notebooks/results/NAME.json"
     )
     benching.add_argument("--json", action="store_true", help="print one JSON object")
+
+    sweeping = command(
+        sweep,
+        "sweep",
+        "Every finished document is kept: stop it whenever you like, and the same command goes "
+        "on. SPEC is a .toml or .json file with models, methods, tasks, lengths and numbers of "
+        "documents, or the name of one that comes with the course.",
+    )
+    sweeping.add_argument("spec", metavar="SPEC", help="what to measure, such as recorded")
+    sweeping.add_argument("--out", metavar="FILE", required=True, help="the JSON file to write")
+    sweeping.add_argument(
+        "--model",
+        action="append",
+        default=[],
+        metavar="NAME_OR_PATH",
+        help="another model than SPEC says: a folder or a Hugging Face id; repeatable",
+    )
+    sweeping.add_argument(
+        "--engine",
+        choices=("in-process", "dask"),
+        default="in-process",
+        help="who does the work: this process, or Dask's workers (default: %(default)s)",
+    )
+    sweeping.add_argument(
+        "--workers",
+        type=_at_least_one,
+        metavar="N",
+        help="for dask: processes to start on this machine (default: one for each core)",
+    )
+    sweeping.add_argument(
+        "--address",
+        metavar="ADDRESS",
+        help="for dask: of a scheduler that runs already, such as tcp://10.0.0.1:8786",
+    )
+    sweeping.add_argument("--json", action="store_true", help="print one JSON object")
 
     command(fetch, "fetch", "Prints the folder it lies in; needs the network once.")
 

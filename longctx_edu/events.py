@@ -1,7 +1,7 @@
-"""What happens while a document is read and a question answered, as frozen dataclasses.
+"""What happens while a document is read, a question answered, a small model trained.
 
-Progress bars, live views, traces and tests all listen to the same events. A
-generator of events may be closed between any two of them.
+Frozen dataclasses: progress bars, live views, traces and tests all listen to the same
+events. A generator of events may be closed between any two of them.
 """
 
 from collections.abc import Callable, Generator
@@ -108,6 +108,47 @@ class Answered:
     """Last event of ``reading.events``: the answer."""
 
     answer: Any
+
+
+@dataclass(frozen=True)
+class Step:
+    """One step of training is taken; ``loss`` is from before it, ``tokens`` were trained on.
+
+    ``rate`` is the learning rate, ``gradient`` the gradient's norm before it was clipped, and
+    ``seconds`` all that went into training so far, without validation.
+    """
+
+    step: int
+    steps: int
+    loss: float
+    rate: float
+    gradient: float
+    tokens: int
+    seconds: float
+
+
+@dataclass(frozen=True)
+class Validated:
+    """The model answered documents that are not for training: mean loss, share right."""
+
+    step: int
+    loss: float
+    recall: float
+
+
+@dataclass(frozen=True)
+class Saved:
+    """All that training needs to go on from this step lies in the file at ``path``."""
+
+    step: int
+    path: Any
+
+
+@dataclass(frozen=True)
+class Trained:
+    """Last event of training; ``training`` holds the model and its curves."""
+
+    training: Any
 
 
 @dataclass(frozen=True)

@@ -1,4 +1,4 @@
-"""What the tests of views that can be asked share: documents, and runs stopped halfway."""
+"""What the tests of views that can be asked share: documents, runs stopped halfway, pictures."""
 
 import threading
 import time
@@ -11,6 +11,41 @@ DOCUMENTS = [
     Document("b.txt", "Box 7 holds $a$ letter & no $key$. 中 The ferry leaves at nine. " * 6),
 ]
 QUESTION = "Which <b>box</b>?"
+HARD_WORDS = ["W" * 60, "中文🙂", "$x^2$ $", "<b>", "a\n\nb", "the ferry leaves at nine " * 9]
+
+
+def hard_text(parts):
+    """Return a text that is hard to set, and the spans of as many equal parts of it."""
+    words = HARD_WORDS
+    text = "".join(f"{n} {words[n % 6]} {words[(n + 1) % 6]}. " for n in range(parts))
+    return text, spans(text, parts)
+
+
+def spans(text, parts):
+    size = len(text) // parts
+    return [{"start": n * size, "end": (n + 1) * size} for n in range(parts)]
+
+
+def assert_apart(figure, boxes, *, across=0, down=2):
+    """No box leaves the figure, and no two overlap by more pixels in both directions."""
+    width, height = figure.canvas.get_width_height()
+    for n, one in enumerate(boxes):
+        assert one.x0 >= -1
+        assert one.x1 <= width + 1
+        assert one.y0 >= -1
+        assert one.y1 <= height + 1
+        for other in boxes[:n]:
+            wide = min(one.x1, other.x1) - max(one.x0, other.x0)
+            high = min(one.y1, other.y1) - max(one.y0, other.y0)
+            assert wide <= across or high <= down
+
+
+@contextmanager
+def unchanged(view):
+    """Nothing in the block changes a trait of the view."""
+    before = view.get_state()
+    yield
+    assert view.get_state() == before
 
 
 @contextmanager

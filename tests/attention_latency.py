@@ -15,11 +15,9 @@ import sys
 import tempfile
 from pathlib import Path
 
-from lab import jupyter_lab, open_notebook, run_all
-from view_latency import _RUN_LAST
+from lab import printed, run_new_cell, shown_in_lab
 
 from conftest import NO_BROWSER, find_chromium
-from longctx_edu.teaching import canonical
 
 TOKENS = 8192
 ZOOMS, HOVERS = 12, 20
@@ -87,38 +85,23 @@ _HOVER = """([down, across]) => new Promise((done) => {
 def measured(chromium: str, *, tokens: int = TOKENS, seconds: float = 900) -> dict[str, float]:
     """Return what the module says, each by its name."""
     chance = random.Random(0)
-    with tempfile.TemporaryDirectory() as folder:
-        path = Path(folder) / "00_view.ipynb"
-        cell = dict(cell_type="code", execution_count=None, metadata={}, outputs=[])
-        first = {**cell, "source": CELLS[0].replace("TOKENS", str(tokens))}
-        notebook = dict(cells=[first], metadata={}, nbformat=4, nbformat_minor=5)
-        canonical.save(canonical.canonical(notebook, "00"), path)
-        with (
-            jupyter_lab(Path(folder)) as server,
-            open_notebook(server, path, chromium, width=1500, height=1300) as opened,
-        ):
-            page = opened.page
-            page.set_default_timeout(seconds * 1000)
-            run_all(page, seconds)
-            page.locator(".jp-OutputArea-output", has_text="captured").wait_for()
-            page.evaluate(f"() => {{ ({_RUN_LAST})({json.dumps(CELLS[1])}); }}")
-            shown = page.evaluate(_WHEN, "root.dataset.seen")
-            full = page.evaluate(_WHEN, "root.dataset.grid === 'full'")
-            page.evaluate(_WHEN, "root.dataset.sharp === 'yes'")
-            zooms = [_zoomed(page, chance) for _ in range(ZOOMS)]
-            page.get_by_role("button", name="all", exact=True).click()
-            hovers = [_hovered(page, chance) for _ in range(HOVERS)]
-            page.evaluate(
-                _RUN_LAST.replace("(1, [cell])", "(2, [cell])").replace(
-                    "activeCellIndex = 1", "activeCellIndex = 2"
-                ),
-                CELLS[2],
-            )
-            printed = page.locator(".jp-OutputArea-output", has_text="found [")
-            printed.wait_for()
-            begun, saved, output, *_ = ast.literal_eval(printed.text_content().strip()[6:])
-            if opened.errors or opened.outside:
-                raise RuntimeError(f"The page had errors: {opened.errors} {opened.outside}")
+    first, show, find = CELLS
+    first = first.replace("TOKENS", str(tokens))
+    size = dict(width=1500, height=1300)
+    with (
+        tempfile.TemporaryDirectory() as folder,
+        shown_in_lab(chromium, Path(folder), first, **size, seconds=seconds) as (page, _),
+    ):
+        printed(page, "captured")
+        run_new_cell(page, 1, show)
+        shown = page.evaluate(_WHEN, "root.dataset.seen")
+        full = page.evaluate(_WHEN, "root.dataset.grid === 'full'")
+        page.evaluate(_WHEN, "root.dataset.sharp === 'yes'")
+        zooms = [_zoomed(page, chance) for _ in range(ZOOMS)]
+        page.get_by_role("button", name="all", exact=True).click()
+        hovers = [_hovered(page, chance) for _ in range(HOVERS)]
+        run_new_cell(page, 2, find)
+        begun, saved, output, *_ = ast.literal_eval(printed(page, "found"))
     return {
         "first_picture": shown / 1000 - begun,
         "full_grid": full / 1000 - begun,

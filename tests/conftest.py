@@ -18,6 +18,8 @@ NO_BROWSER = (
 
 NO_MODEL = "The embedded model is not in the cache folder. Run `longctx fetch` while online."
 
+pytest.register_assert_rewrite("asked_views", "esm", "lab")
+
 # How long an example takes says how busy the machine is, not whether the code is right.
 hypothesis.settings.register_profile("no deadline", deadline=None)
 hypothesis.settings.load_profile("no deadline")

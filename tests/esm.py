@@ -12,7 +12,7 @@ from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from lab import CHROMIUM_OPTIONS
+from lab import CHROMIUM_OPTIONS, Opened
 from playwright.sync_api import Browser, Page, sync_playwright
 
 from longctx_edu.widgets.parts import script
@@ -88,19 +88,12 @@ _TOO_FAINT = """() => {
 
 
 @dataclass
-class Bench:
+class Bench(Opened):
     """A page, what it did that it should not, and the view that it shows."""
 
-    page: Page
-    outside: list[str] = field(default_factory=list)
-    errors: list[str] = field(default_factory=list)
     view: object = None
     messages: list[dict] = field(default_factory=list)
     kernel_answers: bool = True
-
-    def assert_clean(self) -> None:
-        assert self.errors == [], self.errors
-        assert self.outside == []
 
 
 @contextmanager

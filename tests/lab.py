@@ -3,10 +3,12 @@
 ``jupyter_lab`` starts a server of its own on a free loopback port, with no file of
 the person at this machine; ``open_notebook`` opens one notebook and notes every
 request that would leave the machine; ``run_all`` runs it and returns its cells.
+``shown_in_lab`` does all of it for the one cell that shows a view.
 """
 
 import json
 import os
+import re
 import secrets
 import socket
 import subprocess
@@ -23,6 +25,7 @@ from urllib.parse import quote
 
 from playwright.sync_api import Page, sync_playwright
 
+from longctx_edu.teaching import canonical
 from longctx_edu.teaching.offline import no_network
 
 START_SECONDS = 60
@@ -60,6 +63,15 @@ _RUN_ALL = """
 }
 """
 _CELLS = "() => window.notebookPanel.content.model.toJSON().cells"
+_INSERT = """([place, sources]) => {
+    window.notebookPanel.content.model.sharedModel.insertCells(
+        place, sources.map((source) => ({ cell_type: "code", source, metadata: {} })));
+}"""
+# Without waiting for its end: what it shows on the way can be watched.
+_RUN_CELL = """(place) => {
+    window.notebookPanel.content.activeCellIndex = place;
+    window.jupyterapp.commands.execute("notebook:run-cell");
+}"""
 
 
 @dataclass(frozen=True)
@@ -74,11 +86,64 @@ class Lab:
 
 @dataclass
 class Opened:
-    """A notebook in the browser, and what its page did that it should not."""
+    """A page in the browser, and what it did that it should not."""
 
     page: Page
     outside: list[str] = field(default_factory=list)
     errors: list[str] = field(default_factory=list)
+
+    def assert_clean(self) -> None:
+        assert self.errors == [], self.errors
+        assert self.outside == [], self.outside
+
+
+def write_notebook(folder: Path, *sources: str, name: str = "00_view.ipynb") -> Path:
+    """Save a notebook of code cells that were not run; return its path."""
+    cell = dict(cell_type="code", execution_count=None, metadata={}, outputs=[])
+    cells = [{**cell, "source": source} for source in sources]
+    notebook = {"cells": cells, "metadata": {}, "nbformat": 4, "nbformat_minor": 5}
+    path = folder / name
+    canonical.save(canonical.canonical(notebook, canonical.notebook_number(path)), path)
+    return path
+
+
+@contextmanager
+def shown_in_lab(
+    chromium: str | Path,
+    folder: Path,
+    first: str,
+    *further: str,
+    width: int = 1280,
+    height: int = 900,
+    seconds: float = 120,
+) -> Iterator[tuple[Page, list[dict]]]:
+    """Run a cell in JupyterLab; yield the page, and the cells as they would be saved.
+
+    The further cells stand below it and are not run. When the block ends, the page is
+    pictured, and must have made no error and no request to another machine.
+
+    Args:
+        chromium: the browser's program.
+        folder: for the notebook and the picture.
+        first: the cell, which must make no error.
+        further: for ``run_cell``, at the places 1, 2, and so on.
+        width: of the window, in pixels.
+        height: of the window, in pixels.
+        seconds: that the cell may take, and each wait in the page.
+    """
+    path = write_notebook(folder, first)
+    with (
+        jupyter_lab(folder) as server,
+        open_notebook(server, path, chromium, width=width, height=height) as opened,
+    ):
+        page = opened.page
+        page.set_default_timeout(seconds * 1000)
+        saved = run_all(page, seconds)
+        assert outputs(saved, "error") == []
+        page.evaluate(_INSERT, [1, further])
+        yield page, saved
+        assert screenshot(page, folder / "lab.png").read_bytes().startswith(b"\x89PNG")
+        opened.assert_clean()
 
 
 @contextmanager
@@ -189,6 +254,25 @@ def run_all(page: Page, timeout: float = 120) -> list[dict]:
     page.evaluate(_RUN_ALL)
     page.wait_for_function("() => window.allRan", timeout=timeout * 1000)
     return page.evaluate(_CELLS)
+
+
+def run_cell(page: Page, place: int, text: str) -> str:
+    """Run one cell; return what it prints after the text that it begins with."""
+    page.evaluate(_RUN_CELL, place)
+    return printed(page, text)
+
+
+def run_new_cell(page: Page, place: int, source: str) -> None:
+    """Insert a cell at a place and begin to run it."""
+    page.evaluate(_INSERT, [place, [source]])
+    page.evaluate(_RUN_CELL, place)
+
+
+def printed(page: Page, text: str) -> str:
+    """Wait for the output that begins with a text; return what follows there."""
+    begins = re.compile(rf"^\s*{re.escape(text)}")
+    output = page.locator(".jp-OutputArea-output", has_text=begins)
+    return output.text_content().split(text, 1)[1].strip()
 
 
 def outputs(cells: list[dict], kind: str | None = None) -> list[dict]:

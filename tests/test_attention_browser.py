@@ -27,6 +27,13 @@ from longctx_edu.widgets.tours import ATTENTION_TOUR
 pytestmark = [pytest.mark.browser, pytest.mark.timeout(240)]
 
 GOLDEN = Path(__file__).parent / "golden"
+PLACES = {  # of its parts, in cells of a golden picture
+    "heads": np.s_[6:35, 4:26],
+    "matrix": np.s_[46:100, 9:63],
+    "row": np.s_[101:106, 8:46],
+    "map": np.s_[36:49, 65:78],
+    "text": np.s_[53:78, 66:106],
+}
 TOKENS = 600
 ROOT = "document.querySelector('.lx-attention')"
 
@@ -338,10 +345,33 @@ def test_the_view_looks_as_it_did(browser, view, theme, tmp_path):
         row_of(page, 400)
         page.wait_for_timeout(400)
         path = picture_of(page, tmp_path / "now.png")
-    now, before = (coarse(one) for one in (path, GOLDEN / f"attention_{theme}.png"))
-    rows = min(len(now), len(before))
+    now, before = coarse(path), coarse(GOLDEN / f"attention_{theme}.png")
     assert abs(len(now) - len(before)) <= 6  # letters differ from machine to machine
-    assert np.abs(now[:rows] - before[:rows]).mean() < 0.05
+    assert differing(now, before) == []
+
+
+@pytest.mark.parametrize("theme", ["light", "dark"])
+@pytest.mark.parametrize("part", PLACES)
+def test_a_picture_without_one_of_its_parts_looks_different(theme, part):
+    golden = coarse(GOLDEN / f"attention_{theme}.png")
+    blanked = golden.copy()
+    blanked[PLACES[part]] = golden[-3, -3]  # the paper
+    assert differing(blanked, golden)
+    for rows in (-1, 0, 1):
+        assert differing(np.roll(golden, rows, axis=0), golden) == []
+
+
+def differing(now, before):
+    """Return where blocks of 10 by 10 cells differ, even when moved by a row, (row, column)."""
+    rows = np.arange(min(len(now), len(before)))
+    moved = [now[np.clip(rows + by, 0, len(now) - 1)] for by in (-1, 0, 1)]
+    off = [np.abs(one - before[rows]).mean(-1) for one in moved]
+    return [
+        (y, x)
+        for y in range(0, len(rows), 10)
+        for x in range(0, before.shape[1], 10)
+        if min(one[y : y + 10, x : x + 10].mean() for one in off) >= 0.1
+    ]
 
 
 def coarse(path):

@@ -19,9 +19,9 @@ from longctx_edu.memory.attention import Recall, remembering
 from longctx_edu.memory.bank import MemoryBank
 from longctx_edu.memory.storage import Storage
 from longctx_edu.text import tokenize
-from longctx_edu.widgets import ArraySource, AttentionView, parts
-from longctx_edu.widgets.background import Lane
-from longctx_edu.widgets.matrix import weights_of
+from longctx_edu.widgets import ArraySource, AttentionView, WeightsView, parts
+from longctx_edu.widgets.background import Lane, on_one_core
+from longctx_edu.widgets.matrix import colours, weights_of
 from longctx_edu.widgets.pyramid import TILE, Pyramid, Tile
 from longctx_edu.widgets.sources import RecordSource, codes
 from longctx_edu.widgets.tours import ATTENTION_TOUR, is_done
@@ -213,6 +213,18 @@ def test_a_tile_that_there_is_not_is_refused(record, change):
         view.answer(ask)
 
 
+@pytest.mark.parametrize(
+    "ask",
+    [dict(op="tile"), dict(op="tile", level=0), dict(op="tile", layer=0, level=0),
+     dict(op="tile", layer=0, head=1), dict(op="heads"), dict(op="heads", layer=True),
+     dict(op="heads", layer=0, head=1), dict(op="heads", layer=0, level=1)],
+)  # fmt: skip
+def test_a_question_that_lacks_a_place_or_names_one_too_many_is_refused(record, ask):
+    view = AttentionView(record, words(700))
+    with pytest.raises(LongctxError, match=r"whole number|is not told|\[start, stop\]"):
+        view.answer(ask)
+
+
 # --------------------------------------------------------------------------
 # Answers beside the kernel's thread
 
@@ -237,6 +249,21 @@ def test_of_one_askers_messages_only_the_newest_is_answered():
     lane.put("a", {"n": 6, "urgency": 1})  # a lane that ran empty starts again
     lane.wait()
     assert answered[-1] == 6
+
+
+def test_a_lane_on_one_core_leaves_other_threads_theirs():
+    cores, seen = torch.get_num_threads(), []
+    try:
+        torch.set_num_threads(3)
+        lane = Lane(lambda _: seen.append(torch.get_num_threads()), begin=on_one_core)
+        lane.put("a", {})
+        lane.wait()
+        later = threading.Thread(target=lambda: seen.append(torch.get_num_threads()))
+        later.start()
+        later.join()
+        assert [*seen, torch.get_num_threads()] == [1, 3, 3]
+    finally:
+        torch.set_num_threads(cores)
 
 
 def test_a_message_is_answered_in_another_thread_and_an_error_is_told(small, monkeypatch):
@@ -317,6 +344,19 @@ def test_a_source_without_cells_is_refused():
 
     with pytest.raises(LongctxError, match="gives no pooled cells"):
         AttentionView(Bare(), ["a", "b"])
+
+
+@pytest.mark.parametrize(
+    "visible",
+    [np.ones((4, 4)), np.tri(4) - np.tri(4, k=-2), np.tri(4) * [[1], [0], [1], [1]]],
+    ids=["everything", "window", "padding"],
+)
+def test_a_mask_that_is_not_causal_is_left_to_the_view_that_draws_any(visible):
+    source = ArraySource(np.eye(4) * visible, visible=visible)
+    with pytest.raises(LongctxError, match="give them to WeightsView, which draws any mask"):
+        AttentionView(source, words(4))
+    WeightsView(source, words(4))
+    AttentionView(ArraySource(np.eye(4), visible=np.tri(4)), words(4))
 
 
 def test_scores_are_those_of_the_heads_and_weights_alone_have_none(small):
@@ -436,6 +476,17 @@ def test_a_view_is_displayed_with_a_described_picture(small):
     data, metadata = view_of(small, key=2, view=[0, 10, 20, 30])._repr_mimebundle_()
     assert data["image/png"]
     assert metadata["image/png"]["alt"].startswith("attention of layer 0 of 3, head 0 of 6, over")
+
+
+@pytest.mark.parametrize("window", [None, 7])
+def test_the_picture_compares_weights_with_an_even_share_of_the_keys_in_sight(window):
+    record = make_record(60, layers=2, window=window)
+    view = AttentionView(record, words(60), layer=1, scale="relative")
+    heads, _, matrix, _ = view._closed_picture().axes
+    # Without being told how many keys a row sees, ``colours`` counts those that are not masked.
+    expected = colours(view._pyramid.codes(Tile(1, 0, 0)), "relative")
+    for axes in (heads, matrix):
+        np.testing.assert_array_equal(axes.images[0].get_array()[:60, :60], expected)
 
 
 @pytest.mark.parametrize("ending", ["png", "svg", "html"])

@@ -4,7 +4,7 @@ import shutil
 from pathlib import Path
 
 import pytest
-from lab import jupyter_lab, open_notebook, outputs, run_all, screenshot
+from lab import jupyter_lab, open_notebook, outputs, run_all, run_cell, screenshot, write_notebook
 
 import longctx_edu
 from longctx_edu.teaching import canonical
@@ -24,30 +24,13 @@ CELLS = (
 )
 
 ASK_THE_WEB = "import urllib.request\nurllib.request.urlopen('https://192.0.2.1', timeout=5)"
-RUN_LAST = """async () => {
-    const content = window.notebookPanel.content;
-    content.activeCellIndex = content.widgets.length - 1;
-    await window.jupyterapp.commands.execute("notebook:run-cell");
-}"""
 
 
 @pytest.fixture(scope="module")
 def lab(tmp_path_factory):
     folder = tmp_path_factory.mktemp("lab")
-    cells = [
-        {
-            "cell_type": "code",
-            "execution_count": None,
-            "metadata": {},
-            "outputs": [],
-            "source": source,
-        }
-        for source in CELLS
-    ]
-    notebook = {"cells": cells, "metadata": {}, "nbformat": 4, "nbformat_minor": 5}
-    canonical.save(canonical.canonical(notebook, "00"), folder / "00_tiny.ipynb")
-    failing = {**notebook, "cells": [{**cells[0], "source": ASK_THE_WEB}, cells[1]]}
-    canonical.save(canonical.canonical(failing, "01"), folder / "01_failing.ipynb")
+    write_notebook(folder, *CELLS, name="00_tiny.ipynb")
+    write_notebook(folder, ASK_THE_WEB, CELLS[1], name="01_failing.ipynb")
     with jupyter_lab(folder) as server:
         yield server
 
@@ -68,12 +51,10 @@ def test_all_cells_run_and_nothing_is_fetched_from_outside(lab, chromium, tmp_pa
 
         page.locator(".widget-slider .noUi-handle").press("ArrowRight")
         page.locator(".widget-readout", has_text="3").wait_for()
-        page.evaluate(RUN_LAST)
-        page.locator(".jp-OutputArea-output", has_text="slider 3").wait_for()
+        run_cell(page, 4, "slider 3")
 
         assert screenshot(page, tmp_path / "lab.png").read_bytes().startswith(b"\x89PNG")
-        assert opened.outside == []
-        assert opened.errors == []
+        opened.assert_clean()
 
 
 def test_the_bench_stops_requests_to_the_outside_by_page_and_kernel(lab, chromium):
@@ -97,5 +78,4 @@ def test_the_first_notebook_runs_in_a_learners_browser(chromium, tmp_path):
             assert outputs(cells, "error") == []
             assert len(outputs(cells, "display_data")) == len(saved) >= 1
             assert opened.page.locator(".jp-OutputArea-output img").count() >= 1
-            assert opened.outside == []
-            assert opened.errors == []
+            opened.assert_clean()

@@ -1,5 +1,7 @@
 """A long document goes into a memory token by token, and an answer names what it rests on."""
 
+from dataclasses import replace
+
 import pytest
 import torch
 from hypothesis import given, settings
@@ -39,6 +41,11 @@ def test_every_token_is_held_once_whatever_window_and_stride(model, length, wind
     assert bank.held[0].spans == tokens.spans
     later = -(-max(0, length - window) // stride)  # windows after the first
     assert bank.forwarded == length + later * (window - stride)
+
+
+def test_by_default_the_windows_are_the_models_if_these_are_shorter(model):
+    bank = process_long_document(TEXT, model=replace(model, window=64))
+    assert {(held.window, held.stride) for held in bank.held} == {(64, 64)}
 
 
 @pytest.mark.parametrize("window", [len(TEXT), len(TEXT) + 100])

@@ -334,7 +334,7 @@ def test_every_step_adds_to_the_one_before(trace):
 def test_a_recording_can_be_neither_asked_nor_changed(trace, act):
     view = MarginsView(trace)
     before = view.get_state()
-    with pytest.raises(LongctxError, match=r"plays a recording.*make it with a reading"):
+    with pytest.raises(LongctxError, match=r"shows a recording.*make it with a reading"):
         act(view)
     assert view.get_state() == before
 

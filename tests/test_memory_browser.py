@@ -105,6 +105,15 @@ def test_text_of_documents_tokens_and_questions_stays_text(bench, trace):
     assert page.title() == ""
 
 
+def test_tokens_that_come_apart_from_their_masses_are_shown(bench, view):
+    display(bench, view)
+    tell(bench, tokens=[{**one, "text": "late"} for one in view.tokens])
+    settle(bench.page)
+    names = bench.page.locator(".lx-froms [role=option]").all_text_contents()
+    assert names
+    assert all("late" in name for name in names)
+
+
 def test_before_a_question_there_is_the_text_and_no_empty_picture(bench, reading):
     display(bench, MemoryView(reading))
     page = bench.page

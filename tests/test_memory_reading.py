@@ -17,7 +17,7 @@ from longctx_edu.memory.bank import MemoryBank
 from longctx_edu.memory.blocks import choose, memory_blocks
 from longctx_edu.memory.storage import Storage
 from longctx_edu.memory.trace import checked
-from longctx_edu.memory.uses import Uses, captured, uses_in_context, uses_looked_up
+from longctx_edu.memory.uses import Uses, uses_in_context, uses_looked_up
 from longctx_edu.readers import prepare, read
 from longctx_edu.readers.memory import LOOKUPS
 from longctx_edu.text import Document
@@ -80,7 +80,7 @@ def test_a_documents_first_token_is_never_what_chooses(reading, model):
     def loud(layer, tokens=None):
         found = keys(layer, tokens).clone()
         place = range(len(reading.bank)) if tokens is None else tokens
-        for sink in reading.bank.sinks:
+        for sink in reading.bank.sinks():
             found[:, [n for n, token in enumerate(place) if token in sink]] *= 100
         return found
 
@@ -167,21 +167,18 @@ def test_uses_add_up_what_was_looked_up_by_head_and_layer():
 def test_what_every_row_looks_at_alike_has_no_rise():
     tokens = torch.tensor([0, 1]).view(1, 1, 1, 2)
     weights = torch.tensor([[[[0.6, 0.1], [0.6, 0.3]]]])
-    uses = Uses([LookedUp(0, tokens, weights)], 1)
+    uses = Uses([LookedUp(0, tokens, weights)], 1, 2)
     rise = uses.rise([range(0, 1), range(1, 2)], slice(1, 2))
     torch.testing.assert_close(rise, torch.tensor([0.0, 0.2]))
 
 
 def test_the_captured_share_grows_with_k_to_the_whole(reading, model):
     found = choose(reading.bank, ids_of(model, QUESTION), blocks=1)
-    shares = captured(reading.bank, found, most=len(reading.bank))
+    shares = found.captured
     assert [k for k, _ in shares] == [2**n for n in range(len(shares))]
     values = [share for _, share in shares]
     assert values == sorted(values)
     assert 0 < values[0] < values[-1] <= 1 + 1e-5
-    key = reading.bank.keys_of(1)
-    assert 1 in found.queries
-    assert key.shape[1] == len(reading.bank)
 
 
 # --- the method ---
@@ -310,6 +307,20 @@ def test_a_memory_file_is_built_once_and_asked_again(model, tmp_path):
         read(OTHER, method="memory", model=model, memory_file=path)
 
 
+@pytest.mark.parametrize("needs", [dict(lookup="topk"), dict(precision="float32")])
+def test_a_memory_file_that_holds_less_than_is_asked_for_is_refused_at_once(model, tmp_path, needs):
+    path = tmp_path / "own.memory"
+    read(TEXT, method="memory", model=model, memory_file=path, window=64, stride=32)
+    with pytest.raises(MemoryFileError, match="choosing keys alone.*name another file"):
+        read(None, method="memory", model=model, memory_file=path, **needs)
+
+
+def test_a_question_may_look_up_no_key_at_all(reading):
+    answer = reading.ask(QUESTION, max_new_tokens=3, lookup="topk", k=0)
+    assert not answer.citations
+    assert all(token["window"] == 1 and not token["mass"] for token in answer.trace["tokens"])
+
+
 def test_a_memory_file_that_is_not_there_needs_documents(model, tmp_path):
     with pytest.raises(MemoryFileError, match="does not exist"):
         read(None, method="memory", model=model, memory_file=tmp_path / "none")
@@ -334,7 +345,7 @@ def test_building_that_is_stopped_leaves_no_file(model, tmp_path):
 
 def test_a_model_that_is_never_unsure_writes_as_with_plain_top_k(reading, model):
     ids, recall = ids_of(model, QUESTION), Recall(k=4)
-    with remembering(reading.bank, recall, without=reading.bank.sinks):
+    with remembering(reading.bank, recall, without=reading.bank.sinks()):
         plain = Context(model)
         list(plain.prefill(ids))
         expected = list(plain.decode(max_new_tokens=5))
@@ -355,10 +366,10 @@ def test_an_unsure_model_looks_up_more_as_often_as_it_may(reading, model):
     )
     assert all([k for k, _ in step.tries] == [4, 7, 10] for step in steps)
     most = replace(recall, k=10)
-    with remembering(reading.bank, recall, without=reading.bank.sinks):
+    with remembering(reading.bank, recall, without=reading.bank.sinks()):
         context = Context(model)
         list(context.prefill(ids[:-1]))
-    with remembering(reading.bank, most, without=reading.bank.sinks):
+    with remembering(reading.bank, most, without=reading.bank.sinks()):
         list(context.prefill(ids[-1:]))
     assert int(context.next_logits.argmax()) == steps[0].token_id
 

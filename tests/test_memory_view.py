@@ -8,7 +8,17 @@ import time
 import matplotlib as mpl
 import numpy as np
 import pytest
-from asked_views import DOCUMENTS, QUESTION, heard, paused, wait_until
+from asked_views import (
+    DOCUMENTS,
+    HARD_WORDS,
+    QUESTION,
+    assert_apart,
+    hard_text,
+    heard,
+    paused,
+    unchanged,
+    wait_until,
+)
 
 from longctx_edu import models, read
 from longctx_edu.errors import LongctxError
@@ -232,10 +242,8 @@ def test_only_what_the_memory_holds_is_offered(view, reading):
     ],
 )
 def test_what_cannot_be_done_is_refused_in_a_sentence(view, act, message):
-    before = view.get_state()
-    with pytest.raises(LongctxError, match=message):
+    with unchanged(view), pytest.raises(LongctxError, match=message):
         act(view)
-    assert view.get_state() == before
 
 
 @pytest.mark.parametrize("source", [7, None, [], "reading"])
@@ -275,9 +283,8 @@ def test_the_browser_asks_changes_and_is_told_what_is_refused(view):
     ],
 )
 def test_a_message_that_makes_no_sense_changes_nothing(view, message):
-    before = view.get_state()
-    assert heard(view, **message).endswith(".")
-    assert view.get_state() == before
+    with unchanged(view):
+        assert heard(view, **message).endswith(".")
 
 
 def test_latency_is_counted_for_every_event(reading):
@@ -308,11 +315,10 @@ def test_a_trace_shows_what_the_live_view_showed_without_a_model(view, reading, 
 
 def test_a_trace_can_be_neither_asked_nor_changed(trace):
     view = MemoryView(trace)
-    before = view.get_state()
     for act in (lambda: view.ask("More?"), lambda: view.change(blocks=1)):
-        with pytest.raises(LongctxError, match=r"shows a recording.*make it with a reading"):
+        refused = pytest.raises(LongctxError, match=r"shows a recording.*make it with a reading")
+        with unchanged(view), refused:
             act()
-    assert view.get_state() == before
 
 
 @pytest.mark.parametrize(
@@ -354,14 +360,12 @@ def test_a_trace_of_another_kind_or_version_is_refused(trace, tmp_path):
 
 def with_size(trace, *, blocks: int, answer: int) -> dict:
     """Return a trace with as many blocks and answer tokens, in texts that are hard to set."""
-    words = ["W" * 60, "中文🙂", "$x^2$ $", "<b>", "a\n\nb", "the ferry leaves at nine " * 9]
-    text = "".join(f"{n} {words[n % 6]} {words[(n + 1) % 6]}. " for n in range(blocks))
-    size = len(text) // blocks
+    text, spans = hard_text(blocks)
     chance = np.random.default_rng(0)
     shares = chance.dirichlet(np.full(blocks, 0.1), size=answer + 12) * 0.4
     tokens = [
         {
-            "text": f" {words[n % 6][:9]}",
+            "text": f" {HARD_WORDS[n % 6][:9]}",
             "kind": "question" if n < 12 else "answer",
             "window": float(1 - row.sum()),
             "mass": [[block, float(share)] for block, share in enumerate(row) if share > 1e-4],
@@ -373,13 +377,12 @@ def with_size(trace, *, blocks: int, answer: int) -> dict:
         "text": text,
         "documents": [{"id": "d", "source": None, "start": 0, "end": len(text)}],
         "blocks": [
-            {"start": n * size, "end": (n + 1) * size, "score": 0.5 / (n + 1), "chosen": n % 9 == 4}
-            for n in range(blocks)
+            {**span, "score": 0.5 / (n + 1), "chosen": n % 9 == 4} for n, span in enumerate(spans)
         ],
         "passages": [],
         "tokens": tokens,
-        "question": words[5] * 2,
-        "answer": {"text": words[5] * 3, "citations": []},
+        "question": HARD_WORDS[5] * 2,
+        "answer": {"text": HARD_WORDS[5] * 3, "citations": []},
     }
 
 
@@ -397,16 +400,38 @@ def test_nothing_in_the_picture_overlaps_or_leaves_it(trace, blocks, answer):
         if text.get_text()
     ]
     assert len(boxes) > 20
-    width, height = figure.canvas.get_width_height()
-    for n, one in enumerate(boxes):
-        assert one.x0 >= -1
-        assert one.x1 <= width + 1
-        assert one.y0 >= -1
-        assert one.y1 <= height + 1
-        for other in boxes[:n]:
-            across = min(one.x1, other.x1) - max(one.x0, other.x0)
-            down = min(one.y1, other.y1) - max(one.y0, other.y0)
-            assert across <= 1 or down <= 3
+    assert_apart(figure, boxes, across=1, down=3)
+
+
+@pytest.mark.parametrize("lookup", ["passages", "blocks", "topk"])
+def test_the_picture_hatches_what_was_not_looked_up(trace, lookup):
+    shown = with_size(trace, blocks=23, answer=6)
+    shown["options"] = {**shown["options"], "lookup": lookup}
+    for token in shown["tokens"]:  # of the chosen block 4 and of block 5 nothing is kept
+        token["mass"] = [[block, share] for block, share in token["mass"] if block not in (4, 5)]
+    view = MemoryView(shown)
+    (heat,) = (
+        image
+        for axes in view._closed_picture().axes
+        for image in axes.images
+        if image.get_array().shape[:2] == view.masses.shape
+    )
+    drawn = heat.get_array()[..., 3] > 0
+    if lookup == "topk":
+        np.testing.assert_array_equal(drawn, view.masses > 0)
+    else:
+        looked_up = view.masses.any(axis=0)
+        looked_up[4] = lookup == "blocks"
+        np.testing.assert_array_equal(drawn, np.broadcast_to(looked_up, drawn.shape))
+
+
+def test_the_picture_says_whose_attention_a_passage_has(trace):
+    for answer, whose in ((6, "answer"), (0, "question")):
+        figure = MemoryView(with_size(trace, blocks=23, answer=answer))._closed_picture()
+        texts = (text.get_text() for text in figure.axes[0].texts)
+        said = [words for words in texts if "attention ·" in words]
+        assert said
+        assert all(f"of the {whose}'s attention" in words for words in said)
 
 
 def test_a_view_that_was_not_asked_has_a_picture_of_its_text(view):

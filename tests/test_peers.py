@@ -1,6 +1,7 @@
 """The comparison with other views of attention: what is measured, and README's table of it."""
 
 import json
+from types import SimpleNamespace
 
 import peers
 import psutil
@@ -29,6 +30,23 @@ def test_the_table_has_a_row_for_each_view_and_the_last_try_of_each_length():
         "| A | 2.2 s, 6.4 MB, 0.3 GB, 305 ms | 50.0 s, 50.0 MB, 2.0 GB (1 of 30 layers) |"
     )
     assert second == "| B | none in 60 s |  |"
+
+
+def test_our_page_stands_in_the_table_as_one_layer(monkeypatch, tmp_path):
+    def attend(*_, **__):
+        (tmp_path / "32.pt").touch()
+        return SimpleNamespace(stdout="30\n")
+
+    cells = dict(seconds=2.0, page_bytes=1e6, peak_rss_bytes=3e8, hover_seconds=0.1, none=None)
+    monkeypatch.setattr(peers.subprocess, "run", attend)
+    monkeypatch.setattr(peers, "measured", lambda *_: cells)
+    views = ("BertViz head_view", "AttentionView")
+    found = list(peers.rows(tmp_path, {}, [32], views))
+    assert [row["layers"] for row in found] == [30, 1]
+    said, *_, theirs, ours = tables._peer_table(found).splitlines()
+    assert "a saved page of `AttentionView` holds one layer, pooled" in said
+    assert theirs.endswith("100 ms |")
+    assert ours.endswith("100 ms (1 of 30 layers) |")
 
 
 def test_readmes_table_is_made_once_the_peers_are_recorded(tmp_path):

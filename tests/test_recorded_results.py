@@ -56,8 +56,8 @@ def test_a_record_says_where_it_comes_from_and_its_verdicts_follow_from_its_numb
             assert row["ok"] is Target.parse(row["target"]).is_met_by(row["value"])
 
 
-def test_every_record_belongs_to_a_bench_to_the_notebooks_or_to_the_peers():
-    assert set(RECORDS) <= {*bench_names(), "notebooks", "peers"}
+def test_every_record_belongs_to_a_bench_to_the_notebooks_to_the_peers_or_to_the_sweep():
+    assert set(RECORDS) <= {*bench_names(), "notebooks", "peers", "sweep"}
 
 
 @pytest.mark.parametrize("name", RECORDED_BENCHES)

@@ -5,7 +5,7 @@ from esm import cut_off, display, load_parts, open_page, picture_of, settle, tel
 from test_routing_view import make_view
 
 from longctx_edu.widgets import RoutingView
-from longctx_edu.widgets.routing import percent
+from longctx_edu.widgets.units import percent
 
 pytestmark = [pytest.mark.browser, pytest.mark.timeout(240)]
 

@@ -13,6 +13,7 @@ from longctx_edu.widgets import RoutingView
 from longctx_edu.widgets.parts import script
 from longctx_edu.widgets.plots import png, svg
 from longctx_edu.widgets.routing import choices, loads
+from longctx_edu.widgets.units import percent
 
 
 def make_view(**options):
@@ -104,7 +105,7 @@ def test_the_picture_shows_the_step_the_names_and_the_load(form):
     texts = [one.get_text() for axes in first.axes for one in axes.texts]
     texts += [one.get_text() for axes in first.axes for one in axes.get_yticklabels()]
     assert {"s0", "s5", "A"} <= set(texts)
-    assert [f"{share:.0%}" for share in loads(view.sent)] == [t for t in texts if "%" in t]
+    assert [percent(share) for share in loads(view.sent)] == [t for t in texts if "%" in t]
     assert first.axes[0].get_title() == "Iteration 4"
     view.step = 0
     assert svg(view.picture()) != words

@@ -17,7 +17,7 @@ from longctx_edu.evaluation.scoring import (
     mean_recall,
     score,
 )
-from longctx_edu.evaluation.tasks import TASK_NAMES, difficulty_of, generate
+from longctx_edu.evaluation.tasks import LIKELIHOOD_TASKS, TASK_NAMES, difficulty_of, generate
 from longctx_edu.inference import Context
 
 
@@ -112,7 +112,12 @@ def test_calibration_picks_the_middle_of_the_range():
     ]
 
 
-@pytest.mark.parametrize("task", TASK_NAMES)
+def test_every_task_is_swept_or_scored_by_log_probability():
+    assert {*calibration.SWEEP} | {*LIKELIHOOD_TASKS} == {*TASK_NAMES}
+    assert {*calibration.SWEEP}.isdisjoint(LIKELIHOOD_TASKS)
+
+
+@pytest.mark.parametrize("task", calibration.SWEEP)
 def test_the_defaults_are_among_the_difficulties_that_were_measured(task):
     kind = difficulty_of(task)
     assert kind() in [kind(**chosen) for chosen in calibration.SWEEP[task]]

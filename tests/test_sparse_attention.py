@@ -46,6 +46,7 @@ PATTERNS = st.one_of(
         block_tokens=st.sampled_from([2, 4, 8]),
         seed=st.integers(0, 3),
     ),
+    st.builds(lambda w: sliding_window(w) | sliding_window(w), st.integers(1, 9)),
     st.builds(lambda w, s: dilated_window(3, s) | sliding_window(w), st.integers(1, 9), st.just(4)),
     st.just(sliding_window(4) | global_tokens([0, 50])),  # later keys too
     st.just(causal() - (sliding_window(9) - sliding_window(1))),

@@ -12,10 +12,9 @@ import sys
 import tempfile
 from pathlib import Path
 
-from lab import jupyter_lab, open_notebook, run_all
+from lab import run_cell, shown_in_lab
 
 from conftest import NO_BROWSER, find_chromium
-from longctx_edu.teaching import canonical
 
 TOKENS = 2048
 CELLS = (
@@ -28,36 +27,20 @@ CELLS = (
     "print('found', [view.median_latency, max(view.latencies), len(view.latencies)])",
 )
 _STATUS = "document.querySelector('.lx-status').textContent"
-_RUN_LAST = """async (source) => {
-    const { content } = window.notebookPanel;
-    const cell = { cell_type: "code", source, metadata: {} };
-    content.model.sharedModel.insertCells(1, [cell]);
-    content.activeCellIndex = 1;
-    await window.jupyterapp.commands.execute("notebook:run-cell");
-}"""
 
 
 def measured(chromium: str, *, seconds: float = 300) -> dict[str, float]:
     """Return the median and the worst latency, in seconds, and of how many events."""
-    with tempfile.TemporaryDirectory() as folder:
-        path = Path(folder) / "00_view.ipynb"
-        cell = dict(cell_type="code", execution_count=None, metadata={}, outputs=[])
-        notebook = dict(cells=[{**cell, "source": CELLS[0]}], metadata={})
-        notebook |= dict(nbformat=4, nbformat_minor=5)
-        canonical.save(canonical.canonical(notebook, "00"), path)
-        with jupyter_lab(Path(folder)) as server, open_notebook(server, path, chromium) as opened:
-            page = opened.page
-            page.set_default_timeout(seconds * 1000)
-            run_all(page, seconds)
-            # A view that has come to rest, as the reader's has when a question is typed.
-            page.locator(".lx-card").first.wait_for()
-            page.locator(".lx-ask input").fill("What was repaired after the storm in October?")
-            page.keyboard.press("Enter")
-            page.wait_for_function(f"{_STATUS}.startsWith('Answered')")
-            page.evaluate(_RUN_LAST, CELLS[1])
-            printed = page.locator(".jp-OutputArea-output", has_text="found [")
-            printed.wait_for()
-            median, worst, count = ast.literal_eval(printed.text_content().strip()[6:])
+    with (
+        tempfile.TemporaryDirectory() as folder,
+        shown_in_lab(chromium, Path(folder), *CELLS, seconds=seconds) as (page, _),
+    ):
+        # A view that has come to rest, as the reader's has when a question is typed.
+        page.locator(".lx-card").first.wait_for()
+        page.locator(".lx-ask input").fill("What was repaired after the storm in October?")
+        page.keyboard.press("Enter")
+        page.wait_for_function(f"{_STATUS}.startsWith('Answered')")
+        median, worst, count = ast.literal_eval(run_cell(page, 1, "found"))
     return {"median": median, "worst": worst, "events": count}
 
 

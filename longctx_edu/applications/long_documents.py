@@ -5,15 +5,16 @@ stride, as Extended Mind Transformers do (Klett and Ahle 2024, arXiv 2406.02332,
 code), then ask. They show no progress; ``MemoryBank.add`` and ``readers.prepare`` do.
 """
 
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, fields
 
-from longctx_edu.errors import LongctxError
+from longctx_edu.errors import DoesNotFit, LongctxError
 from longctx_edu.events import Answered, TokenDecoded
 from longctx_edu.memory import MemoryBank, Storage
-from longctx_edu.memory.bank import STRIDE_TOKENS, WINDOW_TOKENS
 from longctx_edu.models import LanguageModel, load
-from longctx_edu.readers import Answer, Reading, read
+from longctx_edu.readers import METHOD_NAMES, Answer, Reading, read
 from longctx_edu.readers.memory import reading_of
+from longctx_edu.text import as_documents
 
 _SHOWN = 200  # characters of a source
 
@@ -46,8 +47,8 @@ def process_long_document(
     documents,
     *,
     model=None,
-    window: int = WINDOW_TOKENS,
-    stride: int = STRIDE_TOKENS,
+    window: int | None = None,
+    stride: int | None = None,
     storage: Storage | None = None,
     budget_bytes: int | None = None,
 ) -> MemoryBank:
@@ -60,8 +61,8 @@ def process_long_document(
         documents: as ``longctx_edu.read`` takes them.
         model: a ``LanguageModel``, or a name or folder for ``models.load``; the embedded model
             by default.
-        window: tokens that are read at a time.
-        stride: new tokens in each window after a document's first.
+        window, stride: tokens that are read at a time, and how many of them are new; see
+            ``MemoryBank.add``.
         storage: how keys and values are stored; float16 in the process by default.
         budget_bytes: the most bytes that they may take; None for what is free.
 
@@ -109,16 +110,7 @@ def long_form_qa(
     Raises:
         LongctxError: as ``longctx_edu.read``; or for a method or model that is not the source's.
     """
-    if isinstance(source, MemoryBank | Reading):
-        reading = reading_of(source) if isinstance(source, MemoryBank) else source
-        if method not in (None, reading.method) or model not in (None, reading.model):
-            raise LongctxError(
-                f"What was read by the method {reading.method!r} and {reading.model.name} is asked "
-                "with these; leave out method and model, or give the documents to read them anew."
-            )
-    else:
-        reading = read(source, method=method or "memory", model=model, **options)
-        options = {}
+    reading, options = reading_for(source, method=method, model=model, **options)
     asked = dict(answer_prefix=answer_prefix, max_new_tokens=max_new_tokens)
     last = None
     for event in reading.events(question, **asked, **options):
@@ -132,6 +124,72 @@ def long_form_qa(
     told = {field.name: getattr(answer, field.name) for field in fields(Answer)}
     told["notice"] = " ".join(filter(None, notices))
     return SourcedAnswer(**told, answer_prefix=answer_prefix)
+
+
+def reading_for(
+    source, *, method: str | None = None, model=None, otherwise: str = "memory", **options
+) -> tuple[Reading, dict]:
+    """Return a reading of what was given, and the options that are left for its questions.
+
+    Args:
+        source: documents, a ``MemoryBank`` or a reading; see ``long_form_qa``.
+        method: None for ``otherwise`` where documents are given.
+        model: None for the source's own, or the embedded model.
+        options: used up where documents are read.
+
+    Raises:
+        LongctxError: for a method or model that is not the source's.
+    """
+    if not isinstance(source, MemoryBank | Reading):
+        return read(source, method=method or otherwise, model=model, **options), {}
+    reading = reading_of(source) if isinstance(source, MemoryBank) else source
+    if method not in (None, reading.method) or model not in (None, reading.model):
+        raise LongctxError(
+            f"What was read by the method {reading.method!r} and {reading.model.name} is asked "
+            "with these; leave out method and model, or give the documents to read them anew."
+        )
+    return reading, options
+
+
+def ask_methods(
+    documents,
+    question: str,
+    *,
+    methods: Sequence[str] = METHOD_NAMES,
+    model=None,
+    answer_prefix: str = "",
+    max_new_tokens: int = 96,
+    options: Mapping[str, Mapping] | None = None,
+) -> dict[str, SourcedAnswer]:
+    """Ask the same question by several methods, each of which reads the documents anew.
+
+    A method that cannot take a text of that length says so in the ``notice`` of an empty answer,
+    so that one table holds them all.
+
+    Args:
+        documents: as ``longctx_edu.read`` takes them.
+        question, answer_prefix, max_new_tokens: as in ``long_form_qa``.
+        methods: their names.
+        options: for each method its own options.
+
+    Returns:
+        for each method its answer, in the order of ``methods``.
+
+    Raises:
+        LongctxError: as ``longctx_edu.read``, but for a text that does not fit.
+    """
+    documents, answers = as_documents(documents), {}
+    model = model if isinstance(model, LanguageModel) else load(model)
+    for method in methods:
+        own = (options or {}).get(method, {})
+        asked = dict(answer_prefix=answer_prefix, max_new_tokens=max_new_tokens)
+        try:
+            answers[method] = long_form_qa(
+                documents, question, method=method, model=model, **asked, **own
+            )
+        except DoesNotFit as error:
+            answers[method] = SourcedAnswer("", notice=str(error), answer_prefix=answer_prefix)
+    return answers
 
 
 def _left_out(reading: Reading, trace: dict) -> str:

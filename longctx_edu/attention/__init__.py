@@ -43,6 +43,7 @@ _HOME = {
     "top_k_attention_in_loops": "sparse",
     "top_k_weights": "sparse",
     "TopK": "in_model",
+    "turn": "rotation",
 }
 
 __all__ = [*_HOME]

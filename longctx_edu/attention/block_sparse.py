@@ -77,16 +77,20 @@ def _attend(q, k, v, pattern: Pattern, **options):
     if window is None:
         return _by_blocks(q, k, v, pattern, **options)
     near = _look_back(q, k, v, window, **options)
+    if rest is None:
+        return near
     return join(*near, *_by_blocks(q, k, v, rest, **options))
 
 
-def _split(pattern: Pattern) -> tuple[LookBack | None, Pattern]:
-    """Split a pattern into a window and what lies outside of it, if it is a union with one."""
+def _split(pattern: Pattern) -> tuple[LookBack | None, Pattern | None]:
+    """Split a union with a window into that and what lies outside of it; either may be None."""
     alternatives = _alternatives(pattern)
     windows = [one for one in alternatives if isinstance(one, LookBack)]
     if not windows:
         return None, pattern
-    others = [one for one in alternatives if one is not windows[0]]
+    others = [one for one in alternatives if one != windows[0]]
+    if not others:
+        return windows[0], None
     return windows[0], functools.reduce(Either, others) - windows[0]
 
 

@@ -7,13 +7,14 @@ number for the backward pass). Nothing here runs a model; see ``recording``.
 """
 
 import math
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
 import torch
 import torch.nn.functional as F
 
 _BLOCK_ROWS = 256
+_FEWEST_ROWS = 64
 _LOG2_E = 1 / math.log(2)
 
 
@@ -275,13 +276,14 @@ class AttentionRecord:
             raise ValueError("cells, per_cell and sampled_rows must be at least 1.")
         tall, wide = (per_cell or math.ceil(len(side) / cells) for side in (rows, columns))
         groups = [_spaced(range(a, min(a + tall, rows.stop)), sampled_rows) for a in rows[::tall]]
-        # Groups whose rows make one block; several blocks, as each sees less than the whole.
-        together = max(1, min(_BLOCK_ROWS // len(groups[0]), math.ceil(len(groups) / 8)))
+        # Groups whose rows make one block; several blocks, as each sees less than the whole, but
+        # not of few rows, since starting an operation takes time as well.
+        fewest = max(math.ceil(len(groups) / 8), _FEWEST_ROWS // len(groups[0]))
+        together = max(1, min(_BLOCK_ROWS // len(groups[0]), fewest))
         shape = (len(groups), math.ceil(len(columns) / wide))
         largest, mean = (torch.zeros(shape) if pool in pools else None for pool in ("max", "mean"))
         for first in range(0, len(groups), together):
             block = groups[first : first + together]
-            heights = [len(group) for group in block]
             rows_of_block = torch.cat(block)
             # What no row of the block sees is left out: half of the work, on a whole matrix.
             seen = self._seen(layer, rows_of_block, columns, wide)
@@ -290,14 +292,13 @@ class AttentionRecord:
             cells_seen = slice((seen.start - columns.start) // wide, None)
             of_block = (layer, head, rows_of_block, seen, weighting)
             weights = (self._log_weights if mean is None else self._weights)(*of_block)
-            parts = weights.split(heights)
             if mean is not None:
-                found = [_fold(part.mean(0), wide).sum(-1) for part in parts]
-                _put(mean[first : first + together, cells_seen], torch.stack(found))
+                found = _fold(_by_group(weights, block, torch.mean), wide).sum(-1)
+                _put(mean[first : first + together, cells_seen], found)
             if largest is not None:
-                found = [_fold(part.amax(0), wide, -torch.inf).amax(-1) for part in parts]
+                found = _fold(_by_group(weights, block, torch.amax), wide, -torch.inf).amax(-1)
                 # The exponential keeps the order, so it may come last.
-                found = torch.stack(found) if mean is not None else torch.stack(found).exp_()
+                found = found if mean is not None else found.exp_()
                 _put(largest[first : first + together, cells_seen], found)
         if mean is not None:
             mean /= _fold(torch.ones(len(columns)), wide).sum(-1)
@@ -661,8 +662,19 @@ def _spaced(positions: range, count: int | None) -> torch.Tensor:
 
 
 def _fold(columns: torch.Tensor, width: int, fill: float = 0) -> torch.Tensor:
-    """Return ``(columns,)`` as ``(cells, width)``, the last cell filled up."""
-    return F.pad(columns, (0, -len(columns) % width), value=fill).view(-1, width)
+    """Return ``(..., columns)`` as ``(..., cells, width)``, the last cell filled up."""
+    filled = F.pad(columns, (0, -columns.shape[-1] % width), value=fill)
+    return filled.unflatten(-1, (-1, width))
+
+
+def _by_group(weights: torch.Tensor, groups: Sequence, pool: Callable) -> torch.Tensor:
+    """Pool the rows of each group, ``(groups, columns)``; the last may have fewer than others."""
+    tall = len(groups[0])
+    whole = len(weights) // tall
+    found = pool(weights[: whole * tall].unflatten(0, (whole, tall)), 1)
+    if whole == len(groups):
+        return found
+    return torch.cat([found, pool(weights[whole * tall :], 0)[None]])
 
 
 def _put(place: torch.Tensor, found: torch.Tensor) -> None:

@@ -28,13 +28,13 @@ class Rotation:
     def put_on(self, x, positions: torch.Tensor):
         """Return ``x`` as at ``positions``, ``(tokens,)``; it comes without any."""
         cos, sin = self._angles(x, positions)
-        return self._turned(x, cos, sin)
+        return turn(x, cos, sin)
 
     def take_off(self, x, positions: torch.Tensor):
         """Return ``x`` without the positions at which it stands: the inverse of ``put_on``."""
         cos, sin = self._angles(x, positions)
         squared = self._scaling**2
-        return self._turned(x, cos / squared, -sin / squared)
+        return turn(x, cos / squared, -sin / squared)
 
     def moved(self, x, places: torch.Tensor, to: torch.Tensor):
         """Return what stands at ``places`` as at ``to``; both ``(tokens,)``."""
@@ -44,9 +44,18 @@ class Rotation:
         cos, sin = self._embedding(x, positions[None].to(x.device))
         return cos[0], sin[0]  # (tokens, rotated dimensions)
 
-    def _turned(self, x, cos, sin):
-        rotated, rest = x[..., : cos.shape[-1]], x[..., cos.shape[-1] :]
-        return torch.cat([rotated * cos + _quarter_turn(rotated) * sin, rest], dim=-1)
+
+def turn(x, cos, sin):
+    """Turn dimension i with i + half by the angles, ``(..., tokens, rotated dimensions)``.
+
+    What ``x``, ``(..., tokens, head_dim)``, has beyond the rotated dimensions stays.
+    """
+    size = cos.shape[-1]
+    rotated, rest = (x, None) if x.shape[-1] == size else x.split([size, x.shape[-1] - size], -1)
+    # A quarter turn changes the halves' places and the sign of one; that of the sine is less work.
+    signed = torch.cat([-sin[..., : size // 2], sin[..., size // 2 :]], dim=-1)
+    turned = rotated * cos + rotated.roll(size // 2, dims=-1) * signed
+    return turned if rest is None else torch.cat([turned, rest], dim=-1)
 
 
 def _quarter_turn(x):

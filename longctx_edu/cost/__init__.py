@@ -21,6 +21,7 @@ from longctx_edu.cost.counts import (
 from longctx_edu.cost.estimates import Bounds, Estimate, Flops, estimate
 from longctx_edu.cost.hardware import GPUS, PRECISIONS, Hardware, Precision
 from longctx_edu.cost.known_models import EMBEDDED_MODEL, KNOWN_MODELS
+from longctx_edu.cost.service import QuestionCost, Range, gpus_for, question_cost
 
 __all__ = [
     "EMBEDDED_MODEL",
@@ -33,11 +34,14 @@ __all__ = [
     "Flops",
     "Hardware",
     "Precision",
+    "QuestionCost",
+    "Range",
     "attention_flops",
     "crossover_tokens",
     "decode_bytes",
     "decode_flops",
     "estimate",
+    "gpus_for",
     "kv_cache_bytes",
     "kv_cache_bytes_per_token",
     "linear_attention",
@@ -45,5 +49,6 @@ __all__ = [
     "lm_head_flops",
     "prefill_flops",
     "quadratic_attention",
+    "question_cost",
     "weight_bytes",
 ]

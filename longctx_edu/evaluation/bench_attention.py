@@ -241,7 +241,7 @@ def output_size(run: Run) -> float:
 
 @figure("script_size", unit="kB", target="<= 60")
 def script_size(run: Run) -> float:
-    """JavaScript of the view as it is sent."""
+    """JavaScript of the view as it is sent, without its style sheet."""
     from longctx_edu.widgets.parts import module
 
     return len(module("attention").encode()) / 1e3

@@ -15,6 +15,7 @@ from longctx_edu.evaluation.figures import Run, figure
 from longctx_edu.evaluation.samples import sample
 
 _WINDOW = 8192
+_CALIBRATED = ("facts", "kv-list", "common-words", "multi-value")  # in a run of minutes
 
 
 @functools.cache
@@ -269,13 +270,13 @@ def calibration(run: Run) -> float:
     Difficulties were chosen on the items of another seed (``longctx_edu.evaluation.calibration``
     prints such a sweep). Table: score, interval and controls.
     """
-    from longctx_edu.evaluation.calibration import REPORT_SEED, SWEEP_SEED, calibrate
-    from longctx_edu.evaluation.tasks import TASK_NAMES
+    from longctx_edu.evaluation.calibration import REPORT_SEED, SWEEP, SWEEP_SEED, calibrate
 
+    tasks = run.choose(quick=_CALIBRATED, plain=_CALIBRATED, record=(*SWEEP,))
     n, controls = run.choose(quick=8, plain=40), run.choose(quick=4, plain=16, record=40)
     seed = REPORT_SEED + run.seed
     if seed == SWEEP_SEED:
         raise LongctxError(f"Seed {run.seed} leads to the items that chose the difficulties.")
-    found = [calibrate(task, _model(), n=n, control_n=controls, seed=seed) for task in TASK_NAMES]
+    found = [calibrate(task, _model(), n=n, control_n=controls, seed=seed) for task in tasks]
     run.table("calibration", [one.as_dict() for one in found])
     return sum(one.tells_apart for one in found)

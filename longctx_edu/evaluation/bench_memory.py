@@ -105,6 +105,8 @@ def _summary(rows: list[dict]) -> dict:
 
     clusters, table = [row["document"] for row in rows], {}
     for name in ("block_chosen", "passage_chosen", "cited_first", "right", "plain_right"):
+        if rows[0][name] is None:  # this way to look up chooses none
+            continue
         values = [float(row[name]) for row in rows]
         share, n = statistics.mean(values), effective_n(values, clusters)
         low, high = wilson(share * n, n)
@@ -145,15 +147,21 @@ def beyond_window_accuracy(run: Run) -> float:
 def lookups(run: Run) -> float:
     """Ways to look up, compared as the memory grows; table ``lookups``.
 
-    Flat top-k, whole blocks' own keys and values, and passages read again.
+    Flat top-k (128 keys for each query), whole blocks' own keys and values, and passages read
+    again.
     """
+    from longctx_edu.evaluation.memory_quality import TOP_K
+
     ways, rows = ("passages", "blocks", "topk"), []
     for tokens in run.choose(quick=(2048,), plain=(2048, 8192), record=(2048, 8192, 28_672)):
-        answers, _ = _far(tokens, 1, ways, holds="everything")
+        documents = run.choose(quick=1, plain=1, record=2)
+        answers, _ = _far(tokens, documents, ways, holds="everything", k=TOP_K)
         for way in ways:
             under = [row for row in answers if row["lookup"] == way]
             seconds = statistics.median(row["seconds"] for row in under)
-            rows.append({"tokens": tokens, "lookup": way, **_summary(under), "seconds": seconds})
+            k = TOP_K if way == "topk" else None
+            facts = {"tokens": tokens, "lookup": way, "k": k}
+            rows.append({**facts, **_summary(under), "seconds": seconds})
     run.table("lookups", rows)
     return len(ways)
 

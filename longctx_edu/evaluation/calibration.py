@@ -29,8 +29,16 @@ SWEEP: Mapping[str, Sequence[Mapping[str, Any]]] = {
     "kv-list": (dict(pairs=8), dict(pairs=12), dict(pairs=16)),
     "common-words": (dict(share=0.25), dict(share=0.3), dict(share=0.35)),
     "multi-value": (dict(keys=1), dict(keys=2), dict(keys=4)),
+    "needle": (dict(distractors=0), dict(distractors=3), dict(distractors=15)),
+    "needles-everywhere": (dict(needles=5), dict(needles=10), dict(needles=15)),
+    "var-trace": (dict(hops=0), dict(hops=1), dict(hops=2)),
+    "freq-words": (dict(alpha=1.5), dict(alpha=2.0), dict(alpha=2.5)),
+    "moves": (dict(events=4), dict(events=8), dict(hops=2, events=8)),
+    "docs-qa": (dict(questions=1), dict(questions=2)),
+    "second-question": (dict(distractors=0), dict(distractors=1), dict(distractors=2)),
 }
-"""Options of each task's difficulties, each task's default among them."""
+"""Options of each task's difficulties, each task's default among them; not of those that are scored
+by log-probability alone (``tasks.LIKELIHOOD_TASKS``), which is never all or nothing."""
 
 
 @dataclass(frozen=True)

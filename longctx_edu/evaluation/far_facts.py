@@ -37,7 +37,8 @@ def far_facts(
     Returns:
         answers: document, question, gold, lookup, answer, right; where in the order of the blocks
         the one with the fact stands (from 1), whether that one was chosen, whether the passage
-        with it was, whether the first citation is it; whether the plain prompt was right; seconds.
+        with it was (None where none is chosen), whether the first citation is it; whether the
+        plain prompt was right; seconds.
         builds: document, tokens, forwarded, seconds, and ``marks``, seconds at tokens done.
     """
     difficulty = difficulty_of("facts")(facts=FACTS)
@@ -84,6 +85,9 @@ def _row(reading, item: Item, lookup: str) -> dict:
     def is_gold(place: dict) -> bool:
         return place["start"] < gold.end and place["end"] > gold.start
 
+    def among(places: list[dict]) -> bool | None:
+        return any(map(is_gold, places)) if places else None
+
     blocks = sorted(trace["blocks"], key=lambda block: -block["score"])
     return {
         "document": item.document_ids[0],
@@ -93,8 +97,8 @@ def _row(reading, item: Item, lookup: str) -> dict:
         "answer": answer.text,
         "right": right,
         "block_rank": 1 + next(n for n, block in enumerate(blocks) if is_gold(block)),
-        "block_chosen": any(is_gold(block) for block in blocks if block["chosen"]),
-        "passage_chosen": any(map(is_gold, trace["passages"])),
+        "block_chosen": among([block for block in blocks if block["chosen"]]),
+        "passage_chosen": among(trace["passages"]),
         "cited_first": any(is_gold(vars(one)) for one in answer.citations[:1]),
         "seconds": round(answer.seconds, 2),
     }

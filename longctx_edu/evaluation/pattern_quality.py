@@ -1,8 +1,8 @@
 """What a model loses when it may not look everywhere: perplexity and retrieval under each rule.
 
-The rules let a query see as many keys each, a quarter of the text, where that is theirs to say;
-top-k rules see far fewer, and of their own choice. The model was trained to see everything, so
-this measures what it can do without, not what a model trained with a rule could.
+Rules of position let a query see at most a quarter of the text, some fewer (the column of keys
+says it); top-k rules see far fewer, and of their own choice. The model was trained to see
+everything, so this measures what it can do without, not what a model trained with a rule could.
 """
 
 import math
@@ -25,13 +25,13 @@ from longctx_edu.attention.patterns import (
 )
 from longctx_edu.evaluation.intervals import effective_n, paired_bootstrap, wilson
 from longctx_edu.evaluation.metrics import answered
+from longctx_edu.evaluation.perplexity import nats
 from longctx_edu.evaluation.tasks import Item, by_document, difficulty_of, generate
 from longctx_edu.inference.cache import fork, new_cache
 from longctx_edu.readers.joined import JoinedText
 from longctx_edu.readers.prompting import prefix_of_all_questions
 
 FULL = "full"
-_CHUNK_TOKENS = 512
 _CLUSTER_TOKENS = 128  # neighbouring tokens share their luck
 
 
@@ -68,34 +68,6 @@ def keys_seen(rule, tokens: int) -> float:
     if isinstance(rule, TopK):
         return sum(min(place + 1, rule.k) for place in range(tokens)) / tokens
     return (rule if isinstance(rule, Pattern) else causal()).cells(tokens) / tokens
-
-
-@torch.no_grad()
-def nats(
-    model, ids: Sequence[int], *, begin: int, cache=None, chunk_tokens: int = _CHUNK_TOKENS
-) -> list[float]:
-    """Return minus the log-probability of each token from place ``begin`` on, given all before.
-
-    Args:
-        model: a ``LanguageModel``.
-        ids: the tokens.
-        begin: the first token that counts, 1 at least.
-        cache: what was read before them, to which all are added; empty if left out.
-    """
-    cache = new_cache(model.model, reserve=len(ids)) if cache is None else cache
-    told, scored = torch.tensor(list(ids)), []
-    for start in range(0, len(ids), chunk_tokens):
-        end = min(start + chunk_tokens, len(ids))
-        first = min(max(start, begin - 1), end)  # the first whose next token counts
-        logits = model.model(
-            input_ids=told[None, start:end],
-            past_key_values=cache,
-            use_cache=True,
-            logits_to_keep=max(end - first, 1),
-        ).logits[0]
-        after = told[first + 1 : end + 1]
-        scored += F.cross_entropy(logits[: len(after)].float(), after, reduction="none").tolist()
-    return scored
 
 
 def facts(tokenizer, *, tokens: int, documents: int, questions: int, seed: int) -> list[Item]:

@@ -104,9 +104,14 @@ def score(
     rows = {}
     for group in by_document(items):
         reading = read(group[0].documents, method=method, model=model, **options)
-        for item in group:
-            rows[id(item)] = _row(reading, item, likelihood=likelihood)
+        for row in score_reading(reading, group, likelihood=likelihood):
+            rows[id(row.item)] = row
     return [rows[id(item)] for item in items]
+
+
+def score_reading(reading, items: Sequence[Item], *, likelihood: bool = True) -> list[Row]:
+    """Ask a reading every item about its documents; options and rows as in ``score``."""
+    return [_row(reading, item, likelihood=likelihood) for item in items]
 
 
 def _row(reading, item: Item, *, likelihood: bool) -> Row:

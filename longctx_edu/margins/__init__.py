@@ -12,6 +12,7 @@ _HOME = {
     "KeepAll": "verdicts",
     "Labelled": "prompts",
     "LocalEngine": "engine",
+    "LocalServer": "local_server",
     "Margin": "engine",
     "Note": "notes",
     "ReadAgain": "prompts",

@@ -74,7 +74,7 @@ def write_actively(
     """
     context, words, steps = Context(bank.model), Words(bank.model), []
     ids = list(prompt_ids)
-    with remembering(bank, recall, without=bank.sinks):
+    with remembering(bank, recall, without=bank.sinks()):
         for _ in context.prefill(ids[:-1]):
             pass
     last = ids[-1]
@@ -82,7 +82,7 @@ def write_actively(
         tries = []
         for number in range(unsure.tries + 1):
             k = recall.k + number * unsure.step
-            with remembering(bank, replace(recall, k=k), without=bank.sinks):
+            with remembering(bank, replace(recall, k=k), without=bank.sinks()):
                 for _ in context.prefill([last]):
                     pass
             log = context.next_logits.log_softmax(-1)

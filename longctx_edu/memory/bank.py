@@ -66,14 +66,13 @@ class MemoryBank:
         """Tokens that the model worked on to build it."""
         return sum(held.forwarded for held in self.held)
 
-    @property
-    def sinks(self) -> list[range]:
-        """The first token of each document, where heads put the weight that they have no use for.
+    def sinks(self, tokens: int = 1) -> list[range]:
+        """Return the first tokens of each document, where heads put weight they have no use for.
 
         It says nothing, and looked up it would stand in the way (Xiao et al. 2023, section 3.1;
         the code published with Extended Mind Transformers drops the token that begins a text).
         """
-        return [held.tokens[:1] for held in self.held]
+        return [held.tokens[:tokens] for held in self.held]
 
     def predicted_bytes(self, tokens: int) -> int:
         """Return the bytes that keys and values of so many tokens take."""
@@ -88,8 +87,8 @@ class MemoryBank:
         self,
         documents,
         *,
-        window: int = WINDOW_TOKENS,
-        stride: int = STRIDE_TOKENS,
+        window: int | None = None,
+        stride: int | None = None,
         windows_together: int = 1,
     ) -> Iterator[Progress]:
         """Read documents into the bank; yield progress. Closed early, the bank is as it was.
@@ -101,17 +100,17 @@ class MemoryBank:
 
         Args:
             documents: as for ``readers.read``.
-            window: tokens read at a time.
-            stride: new tokens in each window after the first.
-            windows_together: windows of a document that are read as one batch. It fills a GPU; on
-                one CPU core 4,096 tokens of the embedded model took 16.5 s alone and 15.8 s by
-                fours in windows of 256, 17.4 s and 17.5 s in windows of 1,024.
+            window: tokens read at a time; 4,096 by default, or the model's window if less.
+            stride: new tokens in each window after the first; 3,072 by default, or the window.
+            windows_together: windows of a document that are read as one batch, to fill a GPU.
 
         Raises:
             LongctxError: for a stride or window out of range, or a document that is held already.
             DoesNotFit: for more bytes than the budget or the free memory; nothing was read then.
             MemoryFileError: if the storage's file cannot be written.
         """
+        window = min(WINDOW_TOKENS, self.model.window) if window is None else window
+        stride = min(STRIDE_TOKENS, window) if stride is None else stride
         if not 1 <= stride <= window <= self.model.window or windows_together < 1:
             raise LongctxError(
                 f"1 <= stride <= window <= {self.model.window} (the model's window) and "

@@ -25,6 +25,8 @@ from longctx_edu.text import tokenize
 ANY_QUESTION = "\n\nQuestion: What does the text say?\nAnswer:"
 """A question about nothing in particular, in the words that stand around every question."""
 
+_MOST_CAPTURED = 1024
+
 
 @dataclass(frozen=True)
 class Chosen:
@@ -36,7 +38,9 @@ class Chosen:
         best_blocks: the numbers of those chosen, best first.
         passages: sentences chosen in these, as ranges of tokens, best first.
         passage_scores: of these.
-        queries: the question's, by layer (see ``block_mass.placeless_queries``).
+        captured: which share of the attention of the question's last token to the whole memory
+            its best k keys hold, a mean over the heads of the layers that chose: ``[k, share]``
+            for k = 1, 2, 4, ... up to 1,024.
     """
 
     blocks: list[range]
@@ -44,7 +48,7 @@ class Chosen:
     best_blocks: list[int]
     passages: list[range]
     passage_scores: list[float]
-    queries: dict[int, torch.Tensor]
+    captured: list[list]
 
 
 @torch.no_grad()
@@ -63,8 +67,7 @@ def choose(
     (see ``attention.block_mass``): all keys for the blocks, the chosen blocks' for the passages.
     The documents' first tokens, attention sinks, are not compared (``MemoryBank.sinks``). What
     ``ANY_QUESTION`` looks at, such as a text's first sentences, is taken off, as Hsieh et al. 2024
-    (Found in the Middle) take off what a place draws by itself: three passages then held the fact
-    for six of six questions on the log, two without.
+    (Found in the Middle) take off what a place draws by itself.
 
     Args:
         question_ids: two tokens at least.
@@ -81,23 +84,27 @@ def choose(
         placeless_queries(context, ids, layers=layers) for ids in (question_ids, anything)
     )
     both = {layer: torch.cat([queries[layer], others[layer]], dim=1) for layer in queries}
-    every, masses, lses = memory_blocks(bank, block_tokens), [], {}
-    sinks = [token for sink in bank.sinks for token in sink]
+    every, masses, lses, captured = memory_blocks(bank, block_tokens), [], {}, []
+    sinks = [token for sink in bank.sinks() for token in sink]
     for layer, query in both.items():
         key = bank.keys_of(layer).float()
         mass, lses[layer] = mass_on_segments(query, key, every, hidden=sinks, return_lse=True)
         masses.append(mass)
+        captured.append(_captured(queries[layer][:, -1], key, sinks))
     scores = _above_any(masses, len(question_ids))
     best = scores.argsort(descending=True)[:blocks].tolist()
     sentences = _sentences_in(bank, [every[block] for block in sorted(best)]) if passages else []
+    shares = torch.stack(captured).mean(0).tolist()
+    powers = (2**n for n in range(len(shares).bit_length()))
+    curve = [[k, shares[k - 1]] for k in powers]
     if not sentences:
-        return Chosen(every, scores, best, [], [], queries)
+        return Chosen(every, scores, best, [], [], curve)
     tokens = sorted({token for sentence in sentences for token in sentence})
     place = {token: n for n, token in enumerate(tokens)}
     inside = [range(place[one[0]], place[one[-1]] + 1) for one in sentences]
     hidden = [place[sink] for sink in sinks if sink in place]
     # Not the softmax among these tokens alone: it would give a word that finds nothing here as
-    # much say as one that does. (Four passages then held the fact for 12 of 16, not for 16.)
+    # much say as one that does.
     masses = [
         mass_on_segments(
             query, bank.keys_of(layer, tokens).float(), inside, hidden=hidden, lse=lses[layer]
@@ -107,7 +114,21 @@ def choose(
     found = _above_any(masses, len(question_ids))
     order = found.argsort(descending=True)[:passages].tolist()
     best_sentences = [sentences[n] for n in order]
-    return Chosen(every, scores, best, best_sentences, found[order].tolist(), queries)
+    return Chosen(every, scores, best, best_sentences, found[order].tolist(), curve)
+
+
+def _captured(query: torch.Tensor, key: torch.Tensor, hidden: Sequence[int]) -> torch.Tensor:
+    """Return the share that the best 1, 2, 3, ... keys hold of a token's attention.
+
+    Args:
+        query: of the token, ``(heads, head_dim)``.
+        key: ``(kv_heads, keys, head_dim)``.
+        hidden: keys that are not seen.
+    """
+    scores = query.view(len(key), -1, query.shape[-1]) @ key.mT
+    scores[..., list(hidden)] = -torch.inf
+    most = min(_MOST_CAPTURED, key.shape[1])
+    return scores.softmax(-1).topk(most).values.cumsum(-1).mean((0, 1))
 
 
 def _above_any(masses: Sequence[torch.Tensor], rows: int) -> torch.Tensor:

@@ -15,7 +15,7 @@ from longctx_edu.errors import LongctxError
 from longctx_edu.events import returned_by
 from longctx_edu.inference import Context, write
 from longctx_edu.memory.attention import LookedUp, Recall, remembering
-from longctx_edu.memory.bank import STRIDE_TOKENS, WINDOW_TOKENS, MemoryBank
+from longctx_edu.memory.bank import MemoryBank
 from longctx_edu.memory.storage import Storage
 from longctx_edu.models import LanguageModel, load
 from longctx_edu.text import tokenize
@@ -70,16 +70,13 @@ class ExtendedMindTransformer:
         self.attached = True
         self.looked_up: list[LookedUp] = []
 
-    def remember(
-        self, documents, *, window: int = WINDOW_TOKENS, stride: int = STRIDE_TOKENS
-    ) -> int:
+    def remember(self, documents, *, window: int | None = None, stride: int | None = None) -> int:
         """Read documents into the memory; return how many tokens of theirs it now holds.
 
-        For progress on the way, and for errors, see ``MemoryBank.add``.
+        For progress on the way, ``window``, ``stride`` and errors see ``MemoryBank.add``.
         """
         before = len(self.bank)
-        window = min(window, self.model.window)
-        for _ in self.bank.add(documents, window=window, stride=min(stride, window)):
+        for _ in self.bank.add(documents, window=window, stride=stride):
             pass
         return len(self.bank) - before
 
@@ -130,7 +127,7 @@ class ExtendedMindTransformer:
         if not self.attached:
             yield
             return
-        sinks = [held.tokens[: self.sink_tokens] for held in self.bank.held]
+        sinks = self.bank.sinks(self.sink_tokens)
         with remembering(self.bank, self.recall, without=sinks) as self.looked_up:
             yield
 

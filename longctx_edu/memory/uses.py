@@ -14,7 +14,6 @@ from longctx_edu.attention.recording import capture
 from longctx_edu.inference import Context
 from longctx_edu.memory.attention import LookedUp
 from longctx_edu.memory.bank import MemoryBank
-from longctx_edu.memory.blocks import Chosen
 from longctx_edu.text import Citation
 
 
@@ -26,10 +25,12 @@ class Uses:
         looked_up: by each layer, for all tokens together (batch 1); the columns of a row may be
             any tokens of the bank, -1 for none.
         layers: of the model; those that looked nothing up count as 0.
+        rows: how many tokens they are.
     """
 
     looked_up: list[LookedUp]
     layers: int
+    rows: int
 
     @property
     def tokens(self) -> torch.Tensor:
@@ -43,7 +44,9 @@ class Uses:
 
         A mean over heads and layers. The ranges are in order and do not overlap.
         """
-        return sum(heads.mean(0) for heads in self.by_head(ranges)) / self.layers
+        nothing = torch.zeros(self.rows, len(ranges))
+        masses = (heads.mean(0) for heads in mass_by_head(self.looked_up, ranges))
+        return sum(masses, nothing) / self.layers
 
     def rise(self, ranges: Sequence[range], rows: slice) -> torch.Tensor:
         """Return how much more some rows look at each range than the others do, ``(ranges,)``.
@@ -52,23 +55,24 @@ class Uses:
         attention sink, has no rise.
         """
         total = torch.zeros(len(ranges))
-        for heads in self.by_head(ranges):
+        for heads in mass_by_head(self.looked_up, ranges):
             others = torch.ones(heads.shape[1], dtype=torch.bool)
             others[rows] = False
             total += (heads[:, rows].mean(1) - heads[:, others].mean(1)).clamp_min(0).mean(0)
         return total / self.layers
 
-    def by_head(self, ranges: Sequence[range]) -> Iterator[torch.Tensor]:
-        """Yield for each layer the mass on each range, ``(heads, rows, ranges)``."""
-        starts = torch.tensor([one.start for one in ranges])
-        stops = torch.tensor([one.stop for one in ranges])
-        for one in self.looked_up:
-            tokens, weights = one.tokens[0].cpu().contiguous(), one.weights[0].float().cpu()
-            place = torch.searchsorted(starts, tokens, right=True) - 1
-            inside = (place >= 0) & (tokens < stops[place.clamp_min(0)])
-            place = torch.where(inside, place, len(ranges)).expand_as(weights)
-            masses = weights.new_zeros(*weights.shape[:2], len(ranges) + 1)
-            yield masses.scatter_add_(-1, place, weights)[..., :-1]
+
+def mass_by_head(looked_up: Sequence[LookedUp], ranges: Sequence[range]) -> Iterator[torch.Tensor]:
+    """Yield for each layer the mass on each range of tokens, ``(heads, rows, ranges)``."""
+    starts = torch.tensor([one.start for one in ranges])
+    stops = torch.tensor([one.stop for one in ranges])
+    for one in looked_up:
+        tokens, weights = one.tokens[0].cpu().contiguous(), one.weights[0].float().cpu()
+        place = torch.searchsorted(starts, tokens, right=True) - 1
+        inside = (place >= 0) & (tokens < stops[place.clamp_min(0)])
+        place = torch.where(inside, place, len(ranges)).expand_as(weights)
+        masses = weights.new_zeros(*weights.shape[:2], len(ranges) + 1)
+        yield masses.scatter_add_(-1, place, weights)[..., :-1]
 
 
 @torch.no_grad()
@@ -89,7 +93,7 @@ def uses_in_context(context: Context, ids: Sequence[int], sources: Sequence[int]
         key = torch.stack([record.keys(layer, head) for head in heads]).float()
         scores = (query @ key.mT * record.scale(layer)).masked_fill_(later, -torch.inf)
         looks.append(LookedUp(layer, tokens, scores.softmax(-1)[None, ..., : len(context)]))
-    return Uses(looks, len(record.layers))
+    return Uses(looks, len(record.layers), len(ids))
 
 
 def uses_looked_up(looked_up: Sequence[LookedUp], layers: int, *, last: int) -> Uses:
@@ -106,31 +110,7 @@ def uses_looked_up(looked_up: Sequence[LookedUp], layers: int, *, last: int) -> 
         tokens = torch.cat([one.tokens for one in own], dim=2)[:, :, -last:]
         weights = torch.cat([one.weights for one in own], dim=2)[:, :, -last:]
         joined.append(LookedUp(layer, tokens, weights))
-    return Uses(joined, layers)
-
-
-@torch.no_grad()
-def captured(bank: MemoryBank, chosen: Chosen, *, most: int = 1024) -> list[list]:
-    """Return which share of a question's attention to the whole memory its best k keys hold.
-
-    Of the question's last token, at one distance from all keys (``attention.block_mass``), the
-    documents' first ones left out (``MemoryBank.sinks``); a mean over the heads of the layers
-    that chose.
-
-    Returns:
-        ``[k, share]`` for k = 1, 2, 4, ... up to ``most``; the share grows with k.
-    """
-    most, found = min(most, len(bank)), []
-    sinks = [token for sink in bank.sinks for token in sink]
-    for layer, query in chosen.queries.items():
-        key = bank.keys_of(layer).float()
-        last = query[:, -1].reshape(len(key), -1, query.shape[-1])  # (kv_heads, groups, head_dim)
-        scores = last @ key.mT
-        scores[..., sinks] = -torch.inf
-        weights = scores.softmax(-1)
-        found.append(weights.topk(most, dim=-1).values.cumsum(-1).mean((0, 1)))
-    shares = torch.stack(found).mean(0)
-    return [[2**n, float(shares[2**n - 1])] for n in range(most.bit_length()) if 2**n <= most]
+    return Uses(joined, layers, last)
 
 
 def citations_of(bank: MemoryBank, uses: Uses, rows: slice, *, most: int = 4) -> list[Citation]:

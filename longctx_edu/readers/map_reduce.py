@@ -86,8 +86,14 @@ class MapReduceReading(Reading):
         ]
         trace = {
             "notes": [
-                {"segment": n, "text": note.text, "confidence": note.confidence}
-                for n, note in enumerate(notes)
+                {
+                    "segment": n,
+                    "start": start,
+                    "end": end,
+                    "text": note.text,
+                    "confidence": note.confidence,
+                }
+                for n, (note, (start, end)) in enumerate(zip(notes, self._segments, strict=True))
             ],
             "kept": surest,
         }

@@ -26,13 +26,12 @@ from longctx_edu.inference import (
     write,
 )
 from longctx_edu.memory.attention import Recall, remembering
-from longctx_edu.memory.bank import STRIDE_TOKENS, WINDOW_TOKENS, MemoryBank
+from longctx_edu.memory.bank import MemoryBank
 from longctx_edu.memory.blocks import Chosen, choose, context_with
 from longctx_edu.memory.storage import HOLDS, Storage
 from longctx_edu.memory.trace import SCHEMA, VERSION
 from longctx_edu.memory.uses import (
     Uses,
-    captured,
     citations_of,
     uses_in_context,
     uses_looked_up,
@@ -111,8 +110,8 @@ class MemoryReading(Reading):
         holds: str = AUTO
         memory_file: str | PathLike | None = None
         budget_bytes: int | None = None
-        window: int = WINDOW_TOKENS
-        stride: int = STRIDE_TOKENS
+        window: int | None = None
+        stride: int | None = None
 
         def __post_init__(self):
             for name, allowed in (("lookup", LOOKUPS), ("holds", (AUTO, *HOLDS))):
@@ -150,9 +149,8 @@ class MemoryReading(Reading):
         else:
             storage, budget = self.options.storage(), self.options.budget_bytes
             self.bank = MemoryBank(self.model, storage=storage, budget_bytes=budget)
-            window = min(self.options.window, self.model.window)
-            stride = min(self.options.stride, window)
-            yield from self.bank.add(self.documents, window=window, stride=stride)
+            windows = dict(window=self.options.window, stride=self.options.stride)
+            yield from self.bank.add(self.documents, **windows)
             self.ledger = _dropped(self.bank.forwarded)
         self._join()
 
@@ -165,6 +163,14 @@ class MemoryReading(Reading):
         yield Progress("loading memory", 0, 1, "files")
         budget = self.options.budget_bytes
         self.bank = MemoryBank.load(path, self.model, budget_bytes=budget)
+        wanted, found = self.options.storage(), self.bank.storage
+        too_little = wanted.holds == "everything" and found.holds != "everything"
+        # Whoever leaves the precision at its default takes what the file has.
+        if too_little or wanted.precision not in (found.precision, Storage.precision):
+            raise MemoryFileError(
+                f"{path} holds {found}, and what was asked for needs {wanted}; name another file, "
+                "or remove this one to build it anew."
+            )
         held = tuple(one.document for one in self.bank.held)
         if self.documents and not self.bank.holds(self.documents):
             raise MemoryFileError(
@@ -191,8 +197,9 @@ class MemoryReading(Reading):
         )
         ranges = _in_order(options.lookup, chosen)
         tail = turn_end(self.model, f"\n\n{question}", answer_prefix=answer_prefix)
-        read_ids = sum(map(len, ranges)) + len(tail.ids)
-        assert_fits(self.model, read_ids + 64, max_new_tokens, any_length=ANY_LENGTH)
+        gaps = len(ranges) * len(self._gap())
+        read_ids = len(turn_start(self.model)) + sum(map(len, ranges)) + gaps + len(tail.ids)
+        assert_fits(self.model, read_ids, max_new_tokens, any_length=ANY_LENGTH)
         yield Progress("looking up", 1, 1, "questions")
         looked_up: list = []
 
@@ -233,7 +240,7 @@ class MemoryReading(Reading):
                 for one, score in zip(chosen.passages, chosen.passage_scores, strict=True)
             ],
             "tokens": _looks(tokens, uses, chosen.blocks),
-            "captured": captured(self.bank, chosen),
+            "captured": chosen.captured,
             "ranges": [[one.start, one.stop] for one in ranges],
             "answer_ids": [event.token_id for event in said],
             "cost": {"reading": asdict(self.ledger), "question": asdict(ledger)},
@@ -259,7 +266,7 @@ class MemoryReading(Reading):
     def _attending(self, options, looked_up: list, without=()) -> AbstractContextManager:
         if options.lookup != "topk":
             return nullcontext()
-        hidden = [*self.bank.sinks, *without]
+        hidden = [*self.bank.sinks(), *without]
         return _kept(remembering(self.bank, options.recall(), without=hidden), looked_up)
 
     def _context(self, options, ranges: Sequence[range]) -> Iterator:
@@ -268,7 +275,7 @@ class MemoryReading(Reading):
         if options.lookup != "passages":
             context = context_with(self.bank, ranges, head)
             return context, [-1] * len(head) + [token for one in ranges for token in one]
-        gap = [(token, -1) for token in tokenize(self.model.tokenizer, _GAP).ids]
+        gap = [(token, -1) for token in self._gap()]
         pairs = [(token, -1) for token in head]
         for place, one in enumerate(ranges):
             if place and ranges[place - 1].stop != one.start:
@@ -277,6 +284,9 @@ class MemoryReading(Reading):
         context = Context(self.model, reserve=len(pairs) + 256)
         yield from reading_events(context, [token for token, _ in pairs])
         return context, [source for _, source in pairs]
+
+    def _gap(self) -> list[int]:
+        return tokenize(self.model.tokenizer, _GAP).ids
 
     # ----------------------------------------------------------------- what an answer rests on
 

@@ -4,7 +4,7 @@ import threading
 from collections.abc import Iterable, Iterator
 
 from longctx_edu.errors import LongctxError
-from longctx_edu.events import Answered, Ready
+from longctx_edu.events import Answered, Ready, Trained
 
 
 class Run:
@@ -34,7 +34,7 @@ class Run:
         self._thread.join()
 
     def result(self, timeout: float | None = None):
-        """Wait for the end; return the answer or the reading that the events end in.
+        """Wait for the end; return the answer, reading or training that the events end in.
 
         Raises:
             TimeoutError: if it takes longer than ``timeout`` seconds.
@@ -51,6 +51,8 @@ class Run:
             return last.answer
         if isinstance(last, Ready):
             return last.reading
+        if isinstance(last, Trained):
+            return last.training
         raise LongctxError("The run was cancelled before its end; start it again.")
 
     answer = result

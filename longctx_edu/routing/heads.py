@@ -11,7 +11,7 @@ from dataclasses import dataclass
 import torch
 
 from longctx_edu.memory.attention import LookedUp
-from longctx_edu.memory.uses import Uses
+from longctx_edu.memory.uses import mass_by_head
 
 
 @dataclass(frozen=True)
@@ -82,7 +82,7 @@ def routes_of_heads(
         )
     if any(one.stop > after.start for one, after in zip(parts, parts[1:], strict=False)):
         raise ValueError("Parts of the memory must be in order and not overlap.")
-    masses = list(Uses(list(looked_up), layers).by_head(parts))
+    masses = list(mass_by_head(looked_up, parts))
     heads = masses[0].shape[0] if masses else 0
     mass = torch.zeros(layers, heads, len(parts))
     for layer, by_head in zip(numbers, masses, strict=True):

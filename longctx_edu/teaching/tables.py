@@ -8,14 +8,17 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from longctx_edu.errors import LongctxError
+from longctx_edu.evaluation import sweeps
 from longctx_edu.evaluation.figures import read_result
 from longctx_edu.teaching import badges, canonical, slides, structure
 from longctx_edu.teaching.canonical import Notebook
+from longctx_edu.teaching.method_table import markdown_table, method_table
 
 RECORD = Path("results", "notebooks.json")
 COMMAND = "python -m longctx_edu.teaching.notebooks measure --record"
 PEERS = Path("results", "peers.json")
 PEERS_COMMAND = "python tests/peers.py --record"
+SWEEP = Path("results", f"{sweeps.RECORD}.json")
 
 
 @dataclass(frozen=True)
@@ -37,9 +40,9 @@ def render_tables(root: Path) -> dict[Path, str]:
 
     A table of notebooks stands between ``<!-- notebooks:begin -->`` and
     ``<!-- notebooks:end -->``. It holds what the notebooks say (question,
-    minutes, badges) and what ``measure --record`` recorded. README.md has a table of
-    peers as well, once they were recorded, and INSTRUCTOR.md one of slides, between
-    ``<!-- slides:begin -->`` and its end. A file that does not exist is left out.
+    minutes, badges) and what ``measure --record`` recorded. README.md has tables of
+    peers and of methods as well, once they were recorded, and INSTRUCTOR.md one of slides,
+    between ``<!-- slides:begin -->`` and its end. A file that does not exist is left out.
 
     Raises:
         LongctxError: if one of the files lacks the markers.
@@ -61,6 +64,9 @@ def render_tables(root: Path) -> dict[Path, str]:
     if (folder / PEERS).exists():
         peers = read_result(folder / PEERS, command=PEERS_COMMAND).tables["peers"]
         tables[root / "README.md"]["peers"] = _peer_table(peers)
+    if (folder / SWEEP).exists():
+        result = read_result(folder / SWEEP, command=sweeps.COMMAND)
+        tables[root / "README.md"]["methods"] = method_table(result)
     return {path: _with_tables(path, these) for path, these in tables.items() if path.exists()}
 
 
@@ -83,7 +89,7 @@ def _reader_table(notebooks: list[tuple[Path, Notebook]], rows: dict[str, Measur
         ]
         for path, notebook in notebooks
     ]
-    return _table([*header, *(["Open"] if published else [])], lines)
+    return markdown_table([*header, *(["Open"] if published else [])], lines)
 
 
 def _instructor_table(notebooks: list[tuple[Path, Notebook]], rows: dict[str, Measured]) -> str:
@@ -102,7 +108,7 @@ def _instructor_table(notebooks: list[tuple[Path, Notebook]], rows: dict[str, Me
                 *_taken(rows.get(path.stem)),
             ]
         )
-    return _table(header, lines)
+    return markdown_table(header, lines)
 
 
 def _peer_table(rows: list[dict]) -> str:
@@ -111,11 +117,13 @@ def _peer_table(rows: list[dict]) -> str:
     cells = {(row["view"], row["tokens"]): row for row in rows}
     views = dict.fromkeys(row["view"] for row in rows)
     lines = [[view, *(_peer_cell(cells.get((view, n)), rows) for n in lengths)] for view in views]
-    table = _table(["View", *(f"{length:,} tokens" for length in lengths)], lines)
+    table = markdown_table(["View", *(f"{length:,} tokens" for length in lengths)], lines)
     return (
-        "All heads of the embedded model over the same text, here and in other views: seconds to "
+        "Attention of the embedded model over the same text, here and in other views: seconds to "
         "the first drawing in Chromium, size of the page, Python's peak memory, and how long "
-        f"pointing at it takes (`{PEERS_COMMAND}`).\n\n{table}"
+        f"pointing at it takes (`{PEERS_COMMAND}`). The other views' pages hold every weight; a "
+        "saved page of `AttentionView` holds one layer, pooled, and the rest comes from a "
+        f"kernel.\n\n{table}"
     )
 
 
@@ -153,17 +161,14 @@ def gigabytes(count: int) -> str:
     return f"{count / 1e9:.1f} GB"
 
 
-def _table(header: list[str], lines: list[list[str]]) -> str:
-    rows = [header, ["---"] * len(header), *lines]
-    return "\n".join("| " + " | ".join(row) + " |" for row in rows)
-
-
 def _slide_table(folder: Path) -> str:
     lines = [
         [slide.id, _place(slide, folder), slide.wrong or "", "<br>".join(map(_became, slide.names))]
         for slide in slides.slides()
     ]
-    return _table(["Slide", "Notebook", slides.BOX, "Names on it and what became of them"], lines)
+    return markdown_table(
+        ["Slide", "Notebook", slides.BOX, "Names on it and what became of them"], lines
+    )
 
 
 def _place(slide: slides.Slide, folder: Path) -> str:

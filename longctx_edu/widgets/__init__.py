@@ -8,13 +8,18 @@ from longctx_edu.lazy import lazily
 _HOME = {
     "ArraySource": "sources",
     "AttentionView": "attention",
+    "CellsSource": "sources",
     "CostExplorer": "cost",
+    "LiveSweep": "sweep_picture",
     "MarginsView": "margins",
     "MemoryView": "memory",
+    "RatingView": "rating",
     "RoutingView": "routing",
     "View": "base",
     "WeightsSource": "sources",
     "WeightsView": "weights",
+    "upload_button": "upload",
+    "uploaded": "upload",
 }
 
 __all__ = [*_HOME]

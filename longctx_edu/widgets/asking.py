@@ -5,10 +5,11 @@ and the thread that follows it, events gathered for slow browsers, cancelling, w
 What events mean, and what is drawn of them, is for the views themselves.
 """
 
+import os
 import statistics
 import threading
 import time
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import closing
 
 import traitlets
@@ -16,6 +17,7 @@ import traitlets
 from longctx_edu.errors import LongctxError
 from longctx_edu.events import Answered
 from longctx_edu.readers.run import Run, run_in_background
+from longctx_edu.traces import TraceKind
 from longctx_edu.widgets.base import View
 
 PAUSE = 0.04
@@ -35,6 +37,7 @@ class AskingView(View):
 
     Args:
         reading: what is asked; None for a recording.
+        max_new_tokens: the longest answer to questions asked in the view.
         measure: whether to keep how long each event took to be seen, see ``latencies``.
         state: values of traits.
 
@@ -60,13 +63,14 @@ class AskingView(View):
 
     run: Run | None = None  # also for a view that is closed because it could not be made
 
-    def __init__(self, *, reading=None, measure: bool = False, **state):
+    def __init__(self, *, reading, max_new_tokens: int, measure: bool, **state):
         # Traits are set from the thread that follows the events, and by what the browser says.
         self._turn = threading.RLock()
         self._follower: threading.Thread | None = None
         self._waiting: dict[int, list[float]] = {}
         self._on_screen = threading.Event()
         self._is_watched = False
+        self._longest = self._longest_last = max_new_tokens
         self.measure = measure
         self.latencies: list[float] = []
         self.last_answer = None
@@ -167,6 +171,13 @@ class AskingView(View):
         if ended and threading.current_thread() is not self._follower:
             self._follower.join()
 
+    def _assert_live(self) -> None:
+        if self.reading is None:
+            raise LongctxError(
+                "This view shows a recording, in which nothing can be asked or changed; make it "
+                f"with a reading: {type(self).__name__}(read(..., method={self._part!r}))."
+            )
+
     def _assert_idle(self) -> None:
         if self.run is not None and (self.run.is_running or self._follower.is_alive()):
             raise LongctxError(
@@ -232,6 +243,23 @@ class AskingView(View):
         saved = super()._saved()
         saved["state"]["live"] = False
         return saved
+
+
+def trace_of(source, kind: TraceKind, view: str) -> dict:
+    """Return a trace that is given as it is, or as the path of a saved one.
+
+    Raises:
+        LongctxError: if it is neither, no trace of this kind, or damaged; ``view`` is what the
+            error calls the view.
+    """
+    if isinstance(source, (str, os.PathLike)):
+        return kind.load(source)
+    if isinstance(source, Mapping):
+        return kind.checked(source)
+    raise LongctxError(
+        f"{view} takes a reading made by read(..., method={kind.method!r}), a trace "
+        f"(answer.trace) or the path of a saved one, not {type(source).__name__}."
+    )
 
 
 def answered_state(trace: dict) -> dict:

@@ -9,6 +9,7 @@ takes a key away and asks again.
 import math
 import threading
 from collections.abc import Sequence
+from functools import partial
 
 import numpy as np
 import traitlets
@@ -16,10 +17,10 @@ import traitlets
 from longctx_edu.errors import LongctxError
 from longctx_edu.text import Tokens
 from longctx_edu.widgets.attention_picture import CELLS, attention_picture
-from longctx_edu.widgets.background import Lane
+from longctx_edu.widgets.background import Lane, on_one_core
 from longctx_edu.widgets.heads import HeadsView
 from longctx_edu.widgets.pyramid import POOLINGS, Pyramid, Tile
-from longctx_edu.widgets.sources import RecordSource, answer, source_of
+from longctx_edu.widgets.sources import CellsSource, RecordSource, answer, source_of
 from longctx_edu.widgets.tours import is_done
 
 ORDERS = ("layer", "sink", "previous token", "itself", "induction", "spread")
@@ -44,11 +45,10 @@ class AttentionView(HeadsView):
 
     Args:
         weights: what ``longctx_edu.attention.capture`` recorded; or an array (layers, heads,
-            queries, keys) after the softmax, see ``ArraySource``; or a source with ``pooled`` and
-            ``visible_cells``, as these.
+            queries, keys) after the softmax, see ``ArraySource``; or any ``CellsSource``. A query
+            sees itself and what came before; ``WeightsView`` draws other masks.
         tokens: the tokens of all keys: a text for each, or ``Tokens`` of ``text``.
         text: the text, where ``tokens`` are ``Tokens``.
-        visible: (queries, keys), which keys a query may see; only for an array.
         model: a ``LanguageModel``, or a ``Context`` that has best read the text already: with it
             a key can be taken away, see ``without_key``.
         view: the stretch in view, [first key, first query, last key + 1, last query + 1]; all
@@ -65,8 +65,8 @@ class AttentionView(HeadsView):
         top_k: rows of the table, up to 1024.
 
     Raises:
-        LongctxError: if weights and tokens do not fit together, or the text holds half a
-            character.
+        LongctxError: if weights and tokens do not fit together, the text holds half a
+            character, or a query sees other keys than those up to its own.
         traitlets.TraitError: for a layer, head, query, key or stretch that there is not.
     """
 
@@ -91,14 +91,13 @@ class AttentionView(HeadsView):
         tokens: Sequence[str] | Tokens,
         *,
         text: str | None = None,
-        visible=None,
         model=None,
         view: Sequence[float] | None = None,
         tour: Sequence[dict] = (),
         **state,
     ):
-        source = source_of(weights, visible)
-        if not hasattr(source, "visible_cells"):
+        source = source_of(weights)
+        if not isinstance(source, CellsSource):
             raise LongctxError(
                 f"{type(source).__name__} gives no pooled cells; give an array, or what "
                 "longctx_edu.attention.capture recorded."
@@ -106,13 +105,17 @@ class AttentionView(HeadsView):
         self._pyramid = Pyramid(source)
         memory = getattr(source, "memory_columns", 0)
         self._record = source.record if isinstance(source, RecordSource) else None
+        if self._record is None:
+            _assert_causal(source)
         self._model, self._reading = model, threading.Lock()
         self._scores: dict[str, list] | None = None
         self._entered: dict = {}
         self._picture_cells = CELLS
+        lane = partial(Lane, self._send_answer, urgency=_urgency)
         self._lanes = {
-            name: Lane(self._send_answer, urgency=_urgency, name=f"attention {name}")
-            for name in ("numbers", "pictures", "model")
+            "numbers": lane(name="attention numbers", begin=on_one_core),
+            "pictures": lane(name="attention pictures", begin=on_one_core),
+            "model": lane(name="attention model"),
         }
         super().__init__(
             source,
@@ -129,7 +132,6 @@ class AttentionView(HeadsView):
                 model=None not in (model, self._record) and not memory,
                 memory=memory,
                 windows=_windows(self._record),
-                causal=self._record is not None or visible is None,
             ),
             **state,
         )
@@ -292,13 +294,12 @@ class AttentionView(HeadsView):
             LongctxError: for another question, or one about what there is not.
         """
         match ask:
-            case {"op": "tile", "level": _}:
+            case {"op": "tile", "layer": _, "head": _, "level": _}:
                 found = self._pyramid.codes(Tile(**_plain(ask)))
                 return _facts([found])
-            case {"op": "heads", "layer": int(layer)}:
-                heads, how = range(self._source.shape[1]), _plain(ask)
-                how.pop("layer")
-                return _facts([self._pyramid.thumbnail(layer, head, **how) for head in heads])
+            case {"op": "heads", "layer": _}:
+                heads, how = range(self._source.shape[1]), _plain(ask, places=("layer",))
+                return _facts([self._pyramid.thumbnail(head=head, **how) for head in heads])
             case {"op": "scores"}:
                 return {"scores": self.scores}, []
             case {"op": "without", "query": int(query), "key": int(key), "where": str(where)}:
@@ -369,7 +370,7 @@ class AttentionView(HeadsView):
             yield dict(op="tile", rough=False, **place, **how)
         high, wide = self._pyramid.tiles_of(level)
         for row in range(high) if level < top else ():
-            seen = row + 1 if self.offers["causal"] and not self._first_query else wide
+            seen = wide if self._first_query else row + 1
             for column in range(min(seen, wide)):
                 place = dict(layer=self.layer, head=self.head, level=level, row=row, column=column)
                 yield dict(op="tile", rough=False, **place, **how)
@@ -403,13 +404,26 @@ def _windows(record) -> list[int | None]:
     return [] if record is None else [record.window(layer) for layer in record.layers]
 
 
-def _plain(ask: dict) -> dict:
+def _assert_causal(source) -> None:
+    """Raise unless every query sees itself and what came before, as the page takes it."""
+    layers, _, queries, keys = source.shape
+    causal = np.tri(queries, keys, keys - queries, dtype=bool)
+    for layer in range(layers):
+        if not np.array_equal(source.visible(layer, range(queries), range(keys)), causal):
+            raise LongctxError(
+                "AttentionView draws causal attention, where every query sees itself and all "
+                f"that came before, and in layer {layer} of these weights it is otherwise; give "
+                "them to WeightsView, which draws any mask."
+            )
+
+
+def _plain(ask: dict, places: Sequence[str] = ("layer", "head", "level", "row", "column")) -> dict:
     """Return what an ask says beside what it asks for.
 
     Raises:
-        LongctxError: for names or kinds of values that a tile does not have.
+        LongctxError: for names or kinds of values that a tile at such places does not have.
     """
-    kinds = dict.fromkeys(("layer", "head", "level", "row", "column"), int)
+    kinds = dict.fromkeys(places, int)
     kinds |= {"pooling": str, "rough": bool, "by_value_norm": bool, "hide_sink": bool}
     told = {name: value for name, value in ask.items() if name != "op"}
     for name, value in told.items():

@@ -1,14 +1,15 @@
 """The static twin of ``AttentionView``: the matrix in view, its layer's heads, a row's bars.
 
-It draws pooled cells only, so that a text of eight thousand tokens takes a second and no memory
-worth naming, where a matrix of all its weights takes gigabytes.
+It draws pooled cells only, so that a text of eight thousand tokens takes no memory worth naming,
+where a matrix of all its weights takes gigabytes.
 """
 
 from concurrent.futures import ThreadPoolExecutor
 
 import numpy as np
 
-from longctx_edu.widgets.matrix import MEANING, TICKS, colours, draw_matrix, mark_cell, short
+from longctx_edu.widgets.background import on_one_core
+from longctx_edu.widgets.matrix import MEANING, colours, draw_matrix, mark_cell, paint_scale, short
 from longctx_edu.widgets.plots import style
 
 CELLS = 512
@@ -22,7 +23,7 @@ def attention_picture(view, *, cells: int = CELLS):
         cells: of the matrix, a side at most.
     """
     # Loading matplotlib and working out the cells take about as long: both at once.
-    with ThreadPoolExecutor(1) as beside:
+    with ThreadPoolExecutor(1, initializer=on_one_core) as beside:
         cut = beside.submit(_stretch, view, cells)
         heads = beside.submit(_heads, view)
         import matplotlib.pyplot as plt
@@ -31,7 +32,7 @@ def attention_picture(view, *, cells: int = CELLS):
             # All places are given: to find them by trial takes longer than the drawing.
             figure = plt.figure(figsize=(10.4, 6.4), layout="none")
             _draw_heads(figure.add_axes((0.74, 0.56, 0.25, 0.36)), view, heads.result())
-            bars = figure.add_axes((0.77, 0.06, 0.19, 0.38))
+            bars = figure.add_axes((0.8, 0.06, 0.18, 0.38))
             view._draw_row(bars)
             _draw_stretch(figure, figure.add_axes((0.08, 0.16, 0.55, 0.72)), view, cut.result())
     return figure
@@ -51,11 +52,21 @@ def _heads(view) -> list[np.ndarray]:
     return [view._pyramid.thumbnail(view.layer, head, **how) for head in heads]
 
 
+def _lengths(view, start: int, count: int, side: float) -> np.ndarray:
+    """Return how many keys rows of cells see from query ``start`` on, as their middles do.
+
+    No window hides a memory; ``length`` of ``static/attention.js`` is the same rule.
+    """
+    queries = start + (np.arange(count) + 0.5) * side - 0.5
+    memory, windows = view.offers["memory"], view.offers["windows"]
+    window = windows[view.layer] if windows else None
+    return memory + np.minimum(queries + 1 - memory, window or np.inf)
+
+
 def _draw_stretch(figure, axes, view, cut) -> None:
     codes, row, column, side = cut
     first = view._first_query
-    # A row of cells stands for the queries of its middle.
-    lengths = row + first + 1 + (np.arange(len(codes)) + 0.5) * side - 0.5
+    lengths = _lengths(view, row + first, len(codes), side)
     few = max(codes.shape) <= _FEW and side == 1
     names = [
         [short(view._name(start + n)) if few else "" for n in range(count)]
@@ -85,16 +96,10 @@ def _draw_stretch(figure, axes, view, cut) -> None:
     axes.set_title(f"Layer {view.layer}, head {view.head}{how}")
     axes.set(ylabel="query", xlabel="key")
     axes.xaxis.set_label_position("top")
-    _draw_scale(figure.add_axes((0.08, 0.1, 0.55, 0.03)), view._colours)
-
-
-def _draw_scale(axes, scale: str) -> None:
-    axes.imshow(np.arange(256)[None], cmap="cividis", aspect="auto")
-    axes.set_xticks(np.linspace(0, 255, 5), TICKS[scale], fontsize=11)
-    axes.set_yticks([])
-    axes.set_xlabel(f"{MEANING[scale]}; hatched: masked", fontsize=11)
-    axes.grid(visible=False)
-    axes.tick_params(length=0)
+    bar = figure.add_axes((0.08, 0.1, 0.55, 0.03))
+    paint_scale(bar, view._colours)
+    bar.tick_params(length=0, labelsize=11)
+    bar.set_xlabel(f"{MEANING[view._colours]}; hatched: masked", fontsize=11)
 
 
 def _round_places(start: int, stop: int) -> list[int]:
@@ -115,8 +120,7 @@ def _draw_heads(axes, view, pictures: list[np.ndarray]) -> None:
     down = -(-len(pictures) // across)
     sheet = np.zeros((down * (high + gap) - gap, across * (wide + gap) - gap, 4), np.uint8)
     side = view._source.shape[3] / wide
-    first = view._first_query
-    lengths = first + 1 + (np.arange(high) + 0.5) * side - 0.5
+    lengths = _lengths(view, view._first_query, high, side)
     axes.set_axis_off()
     for head, codes in enumerate(pictures):
         y, x = head // across * (high + gap), head % across * (wide + gap)

@@ -5,7 +5,7 @@ They draw numbers that were worked out elsewhere (``attention.by_part``, ``evalu
 
 from collections.abc import Mapping, Sequence
 
-from longctx_edu.widgets.plots import METHOD_COLOURS, style
+from longctx_edu.widgets.plots import METHOD_COLOURS, bare_bars, style
 
 NOTE, SOURCE, OTHER = METHOD_COLOURS["margins"], METHOD_COLOURS["retrieval"], "#8C8C8C"
 _COLOURS = {"right notes": NOTE, "source": SOURCE, "wrong notes": METHOD_COLOURS["truncated"]}
@@ -29,10 +29,7 @@ def shares_of_attention(shares: Mapping[str, float]):
         bars = axes.barh(parts, values, color=[_COLOURS.get(part, OTHER) for part in parts])
         axes.bar_label(bars, [f"{value:.1f} %" for value in values], padding=4)
         axes.set(xlabel="share of the attention", xlim=(0, 1.2 * max(values)))
-        axes.set_xticks([])
-        axes.grid(visible=False)
-        axes.tick_params(axis="y", length=0)
-        axes.spines["bottom"].set_visible(False)
+        bare_bars(axes)
     return figure
 
 

@@ -5,6 +5,7 @@ lane has a thread while there is something to do, urgent things go first, and wh
 longer waits for is left out. What is computed is for the view to say.
 """
 
+import sys
 import threading
 from collections.abc import Callable
 
@@ -16,10 +17,18 @@ class Lane:
         answered: called in the thread with each message.
         urgency: of a message; the lowest goes first, and of equals the one that came first.
         name: of the thread.
+        begin: called in the thread first, such as ``on_one_core``.
     """
 
-    def __init__(self, answered: Callable, *, urgency: Callable = lambda _: 0, name: str = "lane"):
-        self._answered, self._urgency, self._name = answered, urgency, name
+    def __init__(
+        self,
+        answered: Callable,
+        *,
+        urgency: Callable = lambda _: 0,
+        name: str = "lane",
+        begin: Callable = lambda: None,
+    ):
+        self._answered, self._urgency, self._name, self._begin = answered, urgency, name, begin
         self._waiting: dict[str, dict] = {}
         self._thread: threading.Thread | None = None
         self._turn = threading.Lock()
@@ -38,6 +47,7 @@ class Lane:
             thread.join()
 
     def _run(self) -> None:
+        self._begin()
         while (message := self._next()) is not None:
             self._answered(message)
 
@@ -48,3 +58,20 @@ class Lane:
                 return None
             asker = min(self._waiting, key=lambda one: self._urgency(self._waiting[one]))
             return self._waiting.pop(asker)
+
+
+def on_one_core() -> None:
+    """Let torch compute on one core in this thread from now on; other threads keep theirs.
+
+    Of many short operations each waits for its slowest core, which takes most of the time where
+    a browser, or another lane, is at work on the same cores.
+    """
+    torch = sys.modules.get("torch")
+    if torch is None:  # plain arrays need none
+        return
+    before = torch.get_num_threads()
+    torch.set_num_threads(1)
+    # This holds for this thread, but also for all that begin later, unless another takes it back.
+    other = threading.Thread(target=torch.set_num_threads, args=(before,))
+    other.start()
+    other.join()

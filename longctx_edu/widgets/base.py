@@ -145,7 +145,7 @@ class View(anywidget.AnyWidget):
                 f"A view is saved as {', '.join(SUFFIXES[:-1])} or {SUFFIXES[-1]}, not as "
                 f"{path.name!r}; choose one of these endings."
             )
-        _replace(path, content)
+        write_file(path, content)
         return path
 
     def to_html(self) -> str:
@@ -230,7 +230,12 @@ def _all_writable(state: dict) -> dict:
     return {name: _writable(value) for name, value in state.items()}
 
 
-def _replace(path: Path, content: bytes) -> None:
+def write_file(path: Path, content: bytes) -> None:
+    """Write a file in one step, so that nobody ever finds half of it.
+
+    Raises:
+        LongctxError: if it cannot be written.
+    """
     try:
         handle, scratch = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name}.")
         try:

@@ -7,7 +7,7 @@ from collections.abc import Mapping, Sequence
 from math import inf
 
 from longctx_edu.cost import Bounds, Estimate
-from longctx_edu.widgets.plots import style
+from longctx_edu.widgets.plots import bare_bars, style
 from longctx_edu.widgets.units import amount, duration
 
 # As in the view: blue for the linear layers, orange for attention, grey for the rest.
@@ -72,12 +72,10 @@ def _draw_times(axes, now: Estimate, bounds: Mapping[str, Bounds]) -> None:
     bars = axes.barh(names, seconds, color="#5c5c5c")
     axes.bar_label(bars, [f"≥ {duration(one)}" for one in seconds], padding=4)
     least, most = min(seconds), max(seconds)
-    axes.set(xscale="log", xlim=(least / 10, most * 30), xticks=[])
+    axes.set(xscale="log", xlim=(least / 10, most * 30))
     axes.set_xticks([], minor=True)
     axes.invert_yaxis()
-    axes.grid(visible=False)
-    axes.tick_params(axis="y", length=0)
-    axes.spines["bottom"].set_visible(False)
+    bare_bars(axes)
     work = amount(now.prefill.total, "FLOP")
     axes.set_title(f"Least time to read {now.tokens:,} tokens\n({work}; logarithmic bars)")
 

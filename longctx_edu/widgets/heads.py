@@ -14,6 +14,7 @@ from longctx_edu.errors import LongctxError
 from longctx_edu.text import Tokens
 from longctx_edu.widgets.base import View
 from longctx_edu.widgets.matrix import MARK, short, written
+from longctx_edu.widgets.plots import bare_bars
 from longctx_edu.widgets.sources import MOST_KEYS, WeightsSource
 
 NONE = -1
@@ -66,23 +67,18 @@ class HeadsView(View):
 
     @traitlets.validate("layer", "head", "query", "key")
     def _existing(self, proposal):
-        self._checked(**{proposal["trait"].name: proposal["value"]})
-        return proposal["value"]
-
-    def _checked(self, **places: int) -> list[int]:
-        """Return the places if all exist."""
+        name, value = proposal["trait"].name, proposal["value"]
         layers, heads, queries, keys = self._source.shape
         rows = range(keys - queries, keys)
         there = dict(layer=range(layers), head=range(heads), query=rows, key=range(keys))
-        for name, value in places.items():
-            may_be_none, found = name in ("query", "key"), there[name]
-            if value not in found and not (may_be_none and value == NONE):
-                least = NONE if may_be_none and not found.start else found.start
-                raise traitlets.TraitError(
-                    f"{name} is {value}, but there are {len(found)}: choose from {least} to "
-                    f"{found[-1]}{', where -1 is none' if may_be_none else ''}."
-                )
-        return list(places.values())
+        may_be_none, found = name in ("query", "key"), there[name]
+        if value not in found and not (may_be_none and value == NONE):
+            least = NONE if may_be_none and not found.start else found.start
+            raise traitlets.TraitError(
+                f"{name} is {value}, but there are {len(found)}: choose from {least} to "
+                f"{found[-1]}{', where -1 is none' if may_be_none else ''}."
+            )
+        return value
 
     # ----------------------------------------------------------------- what it says
 
@@ -121,15 +117,13 @@ class HeadsView(View):
         for tick in axes.get_yticklabels():
             tick.set_parse_math(False)
         axes.invert_yaxis()
-        axes.set(xticks=[], xlim=(0, max(row.values, default=0) * 1.4 or 1))
+        axes.set(xlim=(0, max(row.values, default=0) * 1.4 or 1))
         axes.set_title(
             f"Query {self.query} “{short(self._name(self.query))}”\n"
             f"{'looks most at' if names else 'sees no key'}",
             parse_math=False,
         )
-        axes.grid(visible=False)
-        axes.tick_params(axis="y", length=0)
-        axes.spines["bottom"].set_visible(False)
+        bare_bars(axes)
 
 
 def pieces(text: str, spans: Sequence[tuple[int, int]]) -> list[str]:

@@ -5,18 +5,18 @@ sketches such a view): live on a reading, or from a recorded trace without a mod
 events mean is in ``margin_states``, the static twin in ``margin_picture``.
 """
 
-import os
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 
 import traitlets
 
 from longctx_edu.errors import LongctxError
 from longctx_edu.margins.notes import PERSON, Note
-from longctx_edu.margins.trace import as_plain, checked, load_trace
+from longctx_edu.margins.trace import KIND, as_plain
 from longctx_edu.readers.run import Run
 from longctx_edu.widgets import margin_states as states
-from longctx_edu.widgets.asking import AskingView, answered_state
+from longctx_edu.widgets.asking import AskingView, answered_state, trace_of
 from longctx_edu.widgets.margin_picture import draw
+from longctx_edu.widgets.units import how_many
 
 NOW = -1
 NONE = -1
@@ -37,12 +37,6 @@ class MarginsView(AskingView):
         max_new_tokens: the longest answer to these.
         theme: ``auto``, ``light`` or ``dark``.
         measure: whether to keep how long each event took to be seen, see ``latencies``.
-
-    Attributes:
-        reading: what is asked; None for a trace.
-        run: the last question's ``Run``.
-        last_answer: the last question's ``Answer``.
-        latencies: seconds from an event to its being on the screen, one for each event.
 
     Raises:
         LongctxError: if ``source`` is neither a reading with margins nor a trace.
@@ -69,15 +63,15 @@ class MarginsView(AskingView):
         theme: str = "auto",
         measure: bool = False,
     ):
-        self._longest_answer, self._longest_last = max_new_tokens, 0
         reading = source if hasattr(source, "answer_now") else None
         if reading is None:
-            state = _recorded(_trace(source))
+            state = _recorded(trace_of(source, KIND, "MarginsView"))
         else:
             segments = [list(span) for span in source.segments]
             state = dict(text=source.text, segments=segments, answer_prefix=answer_prefix)
             state["margins"] = states.begun(len(segments))["margins"]
-        super().__init__(reading=reading, measure=measure, theme=theme, **state)
+        options = dict(max_new_tokens=max_new_tokens, measure=measure, theme=theme)
+        super().__init__(reading=reading, **options, **state)
 
     # ----------------------------------------------------------------- asking
 
@@ -95,7 +89,7 @@ class MarginsView(AskingView):
             LongctxError: for a recording, while a question is under way, or for an empty one.
         """
         prefix = self.answer_prefix if answer_prefix is None else answer_prefix
-        longest = self._longest_answer if max_new_tokens is None else max_new_tokens
+        longest = self._longest if max_new_tokens is None else max_new_tokens
         return self._start(question, prefix, longest, None)
 
     def ask_again(self) -> Run:
@@ -106,8 +100,7 @@ class MarginsView(AskingView):
         """
         if self.reading is not None and not self.question:
             raise LongctxError("Nothing was asked yet; ask a question first.")
-        longest = self._longest_last or self._longest_answer
-        return self._start(self.question, self.answer_prefix, longest, self.margins)
+        return self._start(self.question, self.answer_prefix, self._longest_last, self.margins)
 
     def answer_now(self) -> None:
         """Let the margins under way end with their next token; verdict and answer follow.
@@ -165,13 +158,6 @@ class MarginsView(AskingView):
             if one["state"] in ("waiting", "writing"):
                 one["state"] = "cut"
         return {"margins": margins}
-
-    def _assert_live(self) -> None:
-        if self.reading is None:
-            raise LongctxError(
-                "This view plays a recording, which nothing can be asked and whose notes stay as "
-                "they are; make it with a reading: MarginsView(read(..., method='margins'))."
-            )
 
     # ----------------------------------------------------------------- what a person decides
 
@@ -267,7 +253,7 @@ class MarginsView(AskingView):
     def describe(self) -> str:
         """Say what was asked, how many notes were kept, and the answer."""
         shown = self.shown()
-        found = f"margins on {_count(len(self.segments), 'segment')}"
+        found = f"margins on {how_many(len(self.segments), 'segment')}"
         if not self.question:
             return f"{found}; nothing was asked yet"
         found += f" to the question {self.question!r}: "
@@ -298,17 +284,6 @@ class MarginsView(AskingView):
         return saved
 
 
-def _trace(source) -> dict:
-    if isinstance(source, (str, os.PathLike)):
-        return load_trace(source)
-    if isinstance(source, Mapping):
-        return checked(source)
-    raise LongctxError(
-        "MarginsView takes a reading made by read(..., method='margins'), a trace (answer.trace) "
-        f"or the path of a saved one, not {type(source).__name__}."
-    )
-
-
 def _recorded(trace: dict) -> dict:
     """Return the state at the end of a trace."""
     return {
@@ -324,7 +299,3 @@ def _worded(text: str) -> str:
     if not isinstance(text, str) or not text.strip():
         raise LongctxError("A note needs words; to leave one out, reject it.")
     return text.strip()
-
-
-def _count(number: int, what: str) -> str:
-    return f"{number} {what}{'' if number == 1 else 's'}"

@@ -121,19 +121,21 @@ def draw_matrix(
 
 def draw_scale(figure, axes, scale: str, *, unseen: str = "masked") -> None:
     """Draw the colour scale under the axes, with what its places and the pattern mean."""
-    import matplotlib as mpl
+    from matplotlib.colorbar import make_axes
 
-    bar = figure.colorbar(
-        mpl.cm.ScalarMappable(mpl.colors.Normalize(0, 1), "cividis"),
-        ax=axes,
-        location="bottom",
-        ticks=np.linspace(0, 1, 5),
-        fraction=0.05,
-        pad=0.02,
-        aspect=36,
-    )
-    bar.ax.set_xticklabels(TICKS[scale], fontsize=11)
-    bar.set_label(f"{MEANING[scale]}; hatched: {unseen}", fontsize=11)
+    bar, _ = make_axes(axes, location="bottom", fraction=0.05, pad=0.02, aspect=36)
+    paint_scale(bar, scale)
+    bar.tick_params(labelsize=11)
+    bar.spines[:].set_visible(True)
+    bar.set_xlabel(f"{MEANING[scale]}; hatched: {unseen}", fontsize=11)
+
+
+def paint_scale(axes, scale: str) -> None:
+    """Fill axes with a colour scale, from left to right, and say what its five places mean."""
+    axes.imshow(np.arange(256)[None], cmap="cividis", aspect="auto", extent=(0, 1, 0, 1))
+    axes.set_xticks(np.linspace(0, 1, 5), TICKS[scale])
+    axes.set_yticks([])
+    axes.grid(visible=False)
 
 
 def mark_cell(axes, codes: np.ndarray, *, row: int = -1, column: int = -1) -> None:

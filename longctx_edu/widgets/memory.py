@@ -5,7 +5,6 @@ live on a reading, whose lookup can be changed in the view, or from a recorded t
 model. The static twin is in ``memory_picture``.
 """
 
-import os
 from collections.abc import Iterator, Mapping
 from contextlib import closing, suppress
 from dataclasses import dataclass, replace
@@ -15,11 +14,12 @@ import traitlets
 
 from longctx_edu.errors import LongctxError
 from longctx_edu.events import Answered, TokenDecoded
-from longctx_edu.memory.trace import checked, load_trace
+from longctx_edu.memory.trace import KIND
 from longctx_edu.readers.joined import JoinedText
 from longctx_edu.readers.run import Run
-from longctx_edu.widgets.asking import AskingView, answered_state
+from longctx_edu.widgets.asking import AskingView, answered_state, trace_of
 from longctx_edu.widgets.memory_picture import draw
+from longctx_edu.widgets.units import how_many
 
 CHANGES = ("lookup", "passages", "blocks", "k", "positions", "similarity")
 """The options that can be changed from question to question."""
@@ -83,15 +83,15 @@ class MemoryView(AskingView):
         theme: str = "auto",
         measure: bool = False,
     ):
-        self._longest = max_new_tokens
         self._wish: _Wish | None = None
         reading = source if hasattr(source, "bank") else None
         if reading is None:
-            state = _recorded(_trace(source))
+            state = _recorded(trace_of(source, KIND, "MemoryView"))
         else:
             state = _unasked(reading)
             state["answer_prefix"] = answer_prefix
-        super().__init__(reading=reading, measure=measure, theme=theme, **state)
+        options = dict(max_new_tokens=max_new_tokens, measure=measure, theme=theme)
+        super().__init__(reading=reading, **options, **state)
 
     # ----------------------------------------------------------------- asking
 
@@ -120,10 +120,10 @@ class MemoryView(AskingView):
         with self._turn:
             self._assert_idle()
             prefix = self.answer_prefix if answer_prefix is None else answer_prefix
-            self._longest = self._longest if max_new_tokens is None else max_new_tokens
-            wish = _Wish(question.strip(), prefix, self._longest, _changes_in(options))
+            longest = self._longest if max_new_tokens is None else max_new_tokens
+            wish = _Wish(question.strip(), prefix, longest, _changes_in(options))
             events = self._events(wish)  # raises here what would be wrong with the question
-            self._wish = wish
+            self._wish, self._longest_last = wish, longest
             return self._begin(
                 self._wished(wish, events),
                 options=options,
@@ -157,7 +157,7 @@ class MemoryView(AskingView):
         if self.run is not None:  # it has ended, or is about to
             with suppress(Exception):
                 self.run.result()
-        return self.ask(self.question, **changes)
+        return self.ask(self.question, max_new_tokens=self._longest_last, **changes)
 
     def _changed(self, changes: Mapping) -> dict:
         """Return the options with some of them changed."""
@@ -219,13 +219,6 @@ class MemoryView(AskingView):
         notice = dict(notice=answer.notice)
         selected = {} if self.query < len(found["tokens"]) else dict(query=NONE)
         return {n: v for n, v in found.items() if n not in left_out} | notice | selected
-
-    def _assert_live(self) -> None:
-        if self.reading is None:
-            raise LongctxError(
-                "This view shows a recording, which nothing can be asked; make it with a reading: "
-                "MemoryView(read(..., method='memory'))."
-            )
 
     # ----------------------------------------------------------------- messages
 
@@ -307,29 +300,14 @@ class MemoryView(AskingView):
 
 def lookup_in_words(options: Mapping) -> str:
     """Say how a memory was looked up; ``static/memory.js`` says the same."""
-    blocks = _count(options["blocks"], "block")
+    blocks = how_many(options["blocks"], "block")
     if options["lookup"] == "passages":
-        return f"{_count(options['passages'], 'passage')} out of {blocks}"
+        return f"{how_many(options['passages'], 'passage')} out of {blocks}"
     if options["lookup"] == "blocks":
         return f"{blocks} of {options['block_tokens']} tokens"
     return (
         f"the {options['k']} best keys of each head ({options['similarity']}, "
         f"positions {options['positions']})"
-    )
-
-
-def _count(number: int, what: str) -> str:
-    return f"{number} {what}{'' if number == 1 else 's'}"
-
-
-def _trace(source) -> dict:
-    if isinstance(source, (str, os.PathLike)):
-        return load_trace(source)
-    if isinstance(source, Mapping):
-        return checked(source)
-    raise LongctxError(
-        "MemoryView takes a reading made by read(..., method='memory'), a trace (answer.trace) "
-        f"or the path of a saved one, not {type(source).__name__}."
     )
 
 

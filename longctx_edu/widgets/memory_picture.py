@@ -9,7 +9,7 @@ from collections.abc import Mapping, Sequence
 import numpy as np
 
 from longctx_edu.widgets.lettering import BOLD, DIM, INK, LEADING, SMALL, broken, write
-from longctx_edu.widgets.matrix import MARK, TICKS, colours, short
+from longctx_edu.widgets.matrix import MARK, colours, paint_scale, short
 from longctx_edu.widgets.plots import style
 from longctx_edu.widgets.sources import codes
 
@@ -80,8 +80,8 @@ def draw(
         write(axes, 0, y, ["Answer:"], weight="bold")
         write(axes, 70, y, said)
         if tokens:
-            by_blocks = options["lookup"] != "topk"
-            _draw_heat(axes, inset, heat_top, tall, blocks, tokens, masses, by_blocks, selected)
+            lookup = options["lookup"]
+            _draw_heat(axes, inset, heat_top, tall, blocks, tokens, masses, lookup, selected)
         left = 0
         if captured:
             _draw_captured(axes, inset, foot, captured, options)
@@ -101,13 +101,13 @@ def _listed(
 ) -> list[tuple[str, list[str]]]:
     """Return the heading and the lines of each passage that is written out."""
     answer = [n for n, token in enumerate(tokens) if token["kind"] == "answer"]
-    rows = answer or range(len(tokens))
+    rows, whose = (answer, "answer") if answer else (range(len(tokens)), "question")
     found = []
     for number in (used or range(len(blocks)))[:PASSAGES]:
         block = blocks[number]
         facts = [f"Block {number}"]
         if len(rows):
-            facts.append(f"{masses[rows, number].mean():.1%} of the answer's attention")
+            facts.append(f"{masses[rows, number].mean():.1%} of the {whose}'s attention")
         if block["score"] is not None:
             facts.append(f"score {block['score']:.3f}")
         begin = min(
@@ -120,18 +120,24 @@ def _listed(
     return found
 
 
-def _draw_heat(axes, inset, top, tall, blocks, tokens, masses, by_blocks, selected) -> None:
+def _draw_heat(axes, inset, top, tall, blocks, tokens, masses, lookup, selected) -> None:
     import matplotlib as mpl
     from matplotlib.patches import Rectangle
 
     wide = _BARS - 14 - _HEAT
     size = -(-len(blocks) // MOST_COLUMNS)  # blocks in a column: the largest of them counts
     columns = -(-len(blocks) // size)
-    padded = np.pad(masses, ((0, 0), (0, columns * size - len(blocks))))
-    pooled = padded.reshape(len(tokens), columns, size).max(axis=2)
-    looked_up = pooled > 0
-    if by_blocks:  # then for every token alike
-        looked_up = np.broadcast_to(looked_up.any(axis=0), pooled.shape)
+    looked_up = masses > 0
+    if lookup == "blocks":  # also where too little is looked at to be kept
+        looked_up = looked_up | [block["chosen"] for block in blocks]
+    if lookup != "topk":  # then for every token alike
+        looked_up = np.broadcast_to(looked_up.any(axis=0), masses.shape)
+    pooled, looked_up = (
+        np.pad(one, ((0, 0), (0, columns * size - len(blocks))))
+        .reshape(len(tokens), columns, size)
+        .max(axis=2)
+        for one in (masses, looked_up)
+    )
     heat = inset(_HEAT, top, wide, tall)
     heat.set_facecolor("white")
     heat.add_patch(
@@ -192,11 +198,8 @@ def _draw_heat(axes, inset, top, tall, blocks, tokens, masses, by_blocks, select
 
 def _draw_scale(axes, inset, y, any_chosen: bool) -> None:
     bar = inset(_HEAT, y, 220, 9)
-    bar.imshow(np.linspace(0, 1, 256)[None], cmap="cividis", aspect="auto", extent=(0, 4, 0, 1))
-    bar.set(yticks=[])
-    bar.set_xticks(range(5), TICKS["mass"], fontsize=9)
-    bar.tick_params(length=0, pad=2)
-    bar.grid(visible=False)
+    paint_scale(bar, "mass")
+    bar.tick_params(length=0, pad=2, labelsize=9)
     words = f"share of the token's attention; hatched: not looked up{'; ▼ chosen' * any_chosen}"
     write(axes, _HEAT + 236, y - 2, [words], size=SMALL, color=DIM)
 

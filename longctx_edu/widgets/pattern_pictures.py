@@ -6,7 +6,7 @@ They draw masks and numbers that were worked out elsewhere (``attention.patterns
 
 from collections.abc import Mapping, Sequence
 
-from longctx_edu.widgets.plots import METHOD_COLOURS, style
+from longctx_edu.widgets.plots import METHOD_COLOURS, bare_bars, style
 
 ALLOWED, LATER = METHOD_COLOURS["plain"], "#E6E6E6"
 _IN_A_ROW = 4
@@ -68,8 +68,5 @@ def bars_by_rule(panels: Mapping[str, Mapping[str, float]], *, whole: str):
             bars = axes.barh(rules, [values[rule] for rule in rules], color=colours)
             axes.bar_label(bars, [f"{values[rule]:.3g}" for rule in rules], padding=4)
             axes.set(title=measured, xlim=(0, 1.25 * max(values.values())))
-            axes.set_xticks([])
-            axes.grid(visible=False)
-            axes.tick_params(axis="y", length=0)
-            axes.spines["bottom"].set_visible(False)
+            bare_bars(axes)
     return figure

@@ -9,7 +9,7 @@ from pathlib import Path
 
 from longctx_edu.evaluation.figures import Result
 from longctx_edu.evaluation.recorded import recorded
-from longctx_edu.widgets.plots import METHOD_COLOURS, png, style
+from longctx_edu.widgets.plots import METHOD_COLOURS, bare_bars, png, style
 
 README_PICTURE = Path("notebooks", "images", "start.png")
 
@@ -35,16 +35,12 @@ def right_and_read(result: Result):
             padding=4,
         )
         right.set(title="Right answers", xlim=(0, max(row["questions"] for row in rows) * 1.3))
-        right.set_xticks([])
         tokens = [_tokens(row) for row in rows]
         bars = read.barh(names, tokens, color=colours)
         read.bar_label(bars, [f"{n:,.0f}" for n in tokens], padding=4)
         read.set(title="Tokens worked on for a question", xlim=(0, max(tokens) * 1.3))
-        read.set_xticks([])
-        for axes in (right, read):
-            axes.grid(visible=False)
-            axes.tick_params(axis="y", length=0)
-            axes.spines["bottom"].set_visible(False)
+        bare_bars(right)
+        bare_bars(read)
     return figure
 
 

@@ -12,7 +12,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from longctx_edu.errors import LongctxError
-from longctx_edu.widgets.sources import codes
+from longctx_edu.widgets.sources import CellsSource, codes
 
 TILE = 256
 THUMBNAIL = 64
@@ -55,11 +55,11 @@ class Pyramid:
     """The tiles of a source, kept while there is room for them.
 
     Args:
-        source: with ``pooled`` and ``visible_cells``, as ``ArraySource`` and ``RecordSource``.
+        source: of the weights.
         kept_bytes: of the tiles looked at last.
     """
 
-    def __init__(self, source, *, kept_bytes: int = KEPT_BYTES):
+    def __init__(self, source: CellsSource, *, kept_bytes: int = KEPT_BYTES):
         self._source = source
         self._kept: OrderedDict[Tile, np.ndarray] = OrderedDict()
         self._kept_bytes, self._room = 0, kept_bytes

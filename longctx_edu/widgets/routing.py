@@ -13,6 +13,7 @@ import traitlets
 from longctx_edu.errors import LongctxError
 from longctx_edu.widgets.base import View
 from longctx_edu.widgets.routing_picture import draw
+from longctx_edu.widgets.units import percent
 
 NONE = -1
 MOST_WEIGHTS = 200_000
@@ -155,11 +156,6 @@ def loads(sent: np.ndarray) -> np.ndarray:
 def choices(sent: np.ndarray) -> np.ndarray:
     """Return the receiver that each sender sends most, the first of equals; -1 for none."""
     return np.where(sent.max(axis=1) > 0, sent.argmax(axis=1), NONE)
-
-
-def percent(share: float) -> str:
-    """Write a share; one decimal below ten per cent. ``static/dom.js`` writes the same."""
-    return f"{100 * share:.{1 if 0 < share < 0.0995 else 0}f} %"
 
 
 def _three_axes(weights) -> np.ndarray:

@@ -8,8 +8,9 @@ from collections.abc import Sequence
 import numpy as np
 
 from longctx_edu.widgets.matrix import MARK, draw_matrix, draw_scale, mark_cell, short
-from longctx_edu.widgets.plots import style
+from longctx_edu.widgets.plots import bare_bars, style
 from longctx_edu.widgets.sources import codes
+from longctx_edu.widgets.units import percent
 
 WIDTH = 8.6  # inches
 WIDEST = 9  # points of the widest band
@@ -110,15 +111,13 @@ def _draw_load(axes, places, receivers, load, selected, *, named: bool) -> None:
     step = abs(places[0] - places[-1]) / max(len(places) - 1, 1) or 1
     colours = [MARK if n == selected else _BLUE for n in range(len(load))]
     bars = axes.barh(places, load, height=0.55 * step, color=colours)
-    axes.bar_label(bars, [f"{share:.0%}" for share in load], padding=4, fontsize=10)
+    axes.bar_label(bars, [percent(share) for share in load], padding=4, fontsize=10)
     names = [short(name, 16) for name in receivers] if named else [""] * len(receivers)
     axes.set_yticks(places, names, fontsize=10)
     for tick in axes.get_yticklabels():
         tick.set_parse_math(False)
     if not named:
         axes.set_ylim(0, 1)
-    axes.set(xticks=[], xlim=(0, 1.3 * max(load.max(), 1e-9)))
+    axes.set(xlim=(0, 1.3 * max(load.max(), 1e-9)))
     axes.set_title("Load", fontsize=12)
-    axes.grid(visible=False)
-    axes.tick_params(axis="y", length=0)
-    axes.spines["bottom"].set_visible(False)
+    bare_bars(axes)

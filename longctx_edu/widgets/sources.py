@@ -48,6 +48,37 @@ class WeightsSource(Protocol):
         """All weights of one query and its ``top_k`` largest."""
 
 
+@runtime_checkable
+class CellsSource(WeightsSource, Protocol):
+    """A source that gives cells of many weights as well, so that a long text fits on a screen."""
+
+    def pooled(
+        self,
+        layer: int,
+        head: int,
+        rows: range,
+        columns: range,
+        *,
+        per_cell: int,
+        pooling: str = "max",
+        sampled_rows: int | None = None,
+        **counted: bool,
+    ) -> np.ndarray:
+        """Return cells of ``per_cell`` weights a side; the last of a row or column has fewer.
+
+        Args:
+            pooling: ``max`` for the largest weight of a cell, or ``mean``, masked ones being 0.
+            sampled_rows: look at so many rows of each cell only; a source may look at all.
+            counted: ``by_value_norm``, ``hide_sink``: see ``attention.record.Weighting``.
+
+        Returns:
+            float32, (cell rows, cell columns).
+        """
+
+    def visible_cells(self, layer: int, rows: range, columns: range, per_cell: int) -> np.ndarray:
+        """Say (cell rows, cell columns) which cells hold a key that one of their queries sees."""
+
+
 class ArraySource:
     """Weights that lie in one array.
 
@@ -93,12 +124,10 @@ class ArraySource:
         per_cell: int,
         pooling: str = "max",
         sampled_rows: int | None = None,
-        by_value_norm: bool = False,
-        hide_sink: bool = False,
+        **counted: bool,
     ) -> np.ndarray:
-        """Return as a record does; an array is small, so that all rows are looked at."""
-        found = self._weights[layer, head, _cut(rows)]
-        found = self._reweighted(found, by_value_norm, hide_sink)[:, _cut(columns)]
+        found = self._reweighted(self._weights[layer, head, _cut(rows)], **counted)
+        found = found[:, _cut(columns)]
         return pool(found, per_cell, getattr(np, pooling))
 
     def visible(self, layer: int, rows: range, columns: range) -> np.ndarray:
@@ -107,20 +136,13 @@ class ArraySource:
     def visible_cells(self, layer: int, rows: range, columns: range, per_cell: int) -> np.ndarray:
         return pool(self.visible(layer, rows, columns), per_cell, np.max)
 
-    def row(
-        self,
-        layer: int,
-        head: int,
-        query: int,
-        *,
-        top_k: int,
-        by_value_norm: bool = False,
-        hide_sink: bool = False,
-    ) -> Row:
-        found = self._reweighted(self._weights[layer, head, query], by_value_norm, hide_sink)
+    def row(self, layer: int, head: int, query: int, *, top_k: int, **counted: bool) -> Row:
+        found = self._reweighted(self._weights[layer, head, query], **counted)
         return largest(found, self._visible[query], top_k)
 
-    def _reweighted(self, rows: np.ndarray, by_value_norm: bool, hide_sink: bool) -> np.ndarray:
+    def _reweighted(
+        self, rows: np.ndarray, *, by_value_norm: bool = False, hide_sink: bool = False
+    ) -> np.ndarray:
         if by_value_norm:
             raise LongctxError(
                 "Weights alone do not tell the lengths of the values; give what "
@@ -144,7 +166,7 @@ class ArraySource:
             query, key = map(int, hidden[0])
             raise LongctxError(
                 f"Query {query} puts weight on key {key}, which it must not see. Where every "
-                "query sees every key, give visible=np.ones((queries, keys), bool)."
+                "query sees every key, give WeightsView visible=np.ones((queries, keys), bool)."
             )
 
 
@@ -199,19 +221,9 @@ class RecordSource:
         of_memory = np.array(columns) < self.memory_columns  # which no window hides
         return (distance >= 0) & ((distance < (window or np.inf)) | of_memory)
 
-    def row(
-        self,
-        layer: int,
-        head: int,
-        query: int,
-        *,
-        top_k: int,
-        by_value_norm: bool = False,
-        hide_sink: bool = False,
-    ) -> Row:
-        place = query + self._record.start
-        counted = _weighting(by_value_norm, hide_sink)
-        found = self._record.row(self._record.layers[layer], head, place, top_k=top_k, **counted)
+    def row(self, layer: int, head: int, query: int, *, top_k: int, **counted: bool) -> Row:
+        layer, place, how = self._record.layers[layer], query + self._record.start, _how(counted)
+        found = self._record.row(layer, head, place, top_k=top_k, **how)
         # A record's row ends with the query itself; what comes later is masked.
         weights = np.zeros(self._record.tokens, np.float32)
         weights[: len(found.weights)] = found.weights.numpy()
@@ -227,19 +239,8 @@ class RecordSource:
         per_cell: int,
         pooling: str = "max",
         sampled_rows: int | None = None,
-        by_value_norm: bool = False,
-        hide_sink: bool = False,
+        **counted: bool,
     ) -> np.ndarray:
-        """Return cells of ``per_cell`` weights a side; the last of a row or column has fewer.
-
-        Args:
-            pooling: ``max`` for the largest weight of a cell, or ``mean``, masked ones being 0.
-            sampled_rows: look at so many rows of each cell only.
-            by_value_norm, hide_sink: how weights are counted, see ``attention.record.Weighting``.
-
-        Returns:
-            float32, (cell rows, cell columns).
-        """
         found = self._record.pooled(
             self._record.layers[layer],
             head,
@@ -248,12 +249,11 @@ class RecordSource:
             per_cell=per_cell,
             sampled_rows=sampled_rows,
             pools=(pooling,),
-            **_weighting(by_value_norm, hide_sink),
+            **_how(counted),
         )
         return getattr(found, pooling).numpy()
 
     def visible_cells(self, layer: int, rows: range, columns: range, per_cell: int) -> np.ndarray:
-        """Say (cell rows, cell columns) which cells hold a key that one of their queries sees."""
         window = self._record.window(self._record.layers[layer]) or np.inf
         tops, lefts = (np.array(side[::per_cell]) for side in (self._positions(rows), columns))
         lows = np.minimum(tops + per_cell, rows.stop + self._record.start) - 1
@@ -354,12 +354,12 @@ def answer(source: WeightsSource, ask: dict) -> tuple[dict, list[bytes]]:
     raise LongctxError(f"A browser asks for a row or a tile, not for {ask.get('op')!r}.")
 
 
-def _weighting(by_value_norm: bool, hide_sink: bool) -> dict:
-    if not by_value_norm and not hide_sink:
+def _how(counted: dict[str, bool]) -> dict:
+    if not any(counted.values()):
         return {}
     from longctx_edu.attention.record import Weighting
 
-    return {"weighting": Weighting(by_value_norm=by_value_norm, hide_sink=hide_sink)}
+    return {"weighting": Weighting(**counted)}
 
 
 def counted(ask: dict) -> dict[str, bool]:

@@ -1,4 +1,4 @@
-"""Large and small amounts in words: three digits and a unit, as ``static/units.js`` writes them.
+"""Amounts, shares and counts in words; amounts have three digits, as in ``static/units.js``.
 
 Prefixes are powers of a thousand: a GB is 10⁹ bytes.
 """
@@ -41,3 +41,13 @@ def duration(seconds: float) -> str:
     """Write a time in the largest unit of which it is one or more: "4.78 ms"."""
     name, size = next((one for one in TIMES if seconds >= one[1]), TIMES[-1])
     return f"{digits(seconds / size)} {name}"
+
+
+def percent(share: float) -> str:
+    """Write a share; one decimal below ten per cent. ``static/dom.js`` writes the same."""
+    return f"{100 * share:.{1 if 0 < share < 0.0995 else 0}f} %"
+
+
+def how_many(number: int, what: str) -> str:
+    """Write a number of things: ``how_many(2, "block")`` is "2 blocks"."""
+    return f"{number} {what}{'' if number == 1 else 's'}"

@@ -1,6 +1,7 @@
 """Tasks whose answers are known by construction, at any length: ``generate(task, ...)``."""
 
 from longctx_edu.evaluation.tasks.item import (
+    LIKELIHOOD_TASKS,
     TASK_NAMES,
     Controls,
     Item,
@@ -12,6 +13,7 @@ from longctx_edu.evaluation.tasks.places import DEPTHS, Places
 
 __all__ = [
     "DEPTHS",
+    "LIKELIHOOD_TASKS",
     "TASK_NAMES",
     "Controls",
     "Item",

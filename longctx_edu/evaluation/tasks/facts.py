@@ -6,6 +6,7 @@ Distractors of the same form make it harder. The facts are invented: no model kn
 """
 
 from dataclasses import dataclass, field
+from typing import ClassVar
 
 from longctx_edu.errors import LongctxError
 from longctx_edu.evaluation.tasks import pools
@@ -129,6 +130,8 @@ class Facts:
         places: where the facts stand; spread evenly if None.
     """
 
+    task: ClassVar[str] = "facts"
+
     facts: int = 8
     distractors: int = 1
     # Not in the name that the generator is seeded with: a fact that moves stays the same fact.
@@ -149,10 +152,10 @@ class Facts:
 
     def items(self, length_tokens: int, seed: int, number: int, tokenizer) -> list[Item]:
         """Return the items of document ``number``, as ``generate`` wants them."""
-        id = f"facts-{length_tokens}-{seed}-{number}"
+        id = f"{self.task}-{length_tokens}-{seed}-{number}"
         if self.places:
             id += f"-turn-{self.places.turn}"
-        draw = seeded(f"facts-{seed}-{number}", self)
+        draw = seeded(f"{self.task}-{seed}-{number}", self)
         kinds = draw.sample(KINDS, self.facts)
         subjects = [draw.sample(kind.subjects, 1 + self.distractors) for kind in kinds]
         values = [_values(draw, kind.values) for kind in kinds]
@@ -173,7 +176,7 @@ class Facts:
         )
         return [
             Item(
-                task="facts",
+                task=self.task,
                 seed=seed,
                 documents=(hidden.document,),
                 question=kind.question.format(subject=subjects[asked][0]),

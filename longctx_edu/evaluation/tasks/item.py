@@ -14,11 +14,22 @@ from longctx_edu.text import Citation, Document
 
 TASKS = {
     "facts": "longctx_edu.evaluation.tasks.facts:Facts",
+    "needle": "longctx_edu.evaluation.tasks.needles:Needle",
+    "needles-everywhere": "longctx_edu.evaluation.tasks.needles:NeedlesEverywhere",
     "kv-list": "longctx_edu.evaluation.tasks.pairs:KeyValueList",
-    "common-words": "longctx_edu.evaluation.tasks.words:CommonWords",
     "multi-value": "longctx_edu.evaluation.tasks.values:MultiValue",
+    "var-trace": "longctx_edu.evaluation.tasks.variables:VariableTrace",
+    "common-words": "longctx_edu.evaluation.tasks.words:CommonWords",
+    "freq-words": "longctx_edu.evaluation.tasks.frequencies:FrequentWords",
+    "moves": "longctx_edu.evaluation.tasks.moves:Moves",
+    "docs-qa": "longctx_edu.evaluation.tasks.passages:DocumentQuestions",
+    "copy-ppl": "longctx_edu.evaluation.tasks.copying:Copying",
+    "stream-ppl": "longctx_edu.evaluation.tasks.streams:Stream",
+    "second-question": "longctx_edu.evaluation.tasks.second:SecondQuestion",
 }
 TASK_NAMES = tuple(TASKS)
+LIKELIHOOD_TASKS = ("copy-ppl", "stream-ppl")
+"""Tasks whose score is the log-probability of ``gold[0]``, in nats a token, and not recall."""
 
 
 @dataclass(frozen=True)
@@ -47,7 +58,8 @@ class Item:
             documents, so that one prefill serves several questions.
         question: in words.
         answer_prefix: the answer's first words, to be put into the model's mouth.
-        gold: all strings that a complete answer holds, in the order of the text.
+        gold: all strings that a complete answer holds, in the order of the text. The tasks of
+            ``LIKELIHOOD_TASKS`` ask how probable ``gold[0]`` is, a line or more, not for recall.
         candidates: ``gold[0]`` and other answers of the same kind that are not right, to rank it
             among; where in the row it stands is drawn at random.
         gold_spans: the places of the documents' text that are needed, and no others.
@@ -85,8 +97,8 @@ def generate(
             task allows.
         seed: items of another seed are other items.
         tokenizer: the tokenizer of the model that will read them.
-        difficulty: an instance of ``difficulty_of(task)``; by default one at which the embedded
-            model is neither always right nor lost (``bench_common`` measures it).
+        difficulty: an instance of ``difficulty_of(task)``; by default one for a small model. How
+            hard that is for the embedded one, ``evaluation.calibration`` measures.
 
     Raises:
         LongctxError: for an unknown task, n < 1, a difficulty of another task, or a length that
@@ -94,7 +106,7 @@ def generate(
     """
     kind = _task(task)
     chosen = kind() if difficulty is None else difficulty
-    if not isinstance(chosen, kind):
+    if type(chosen) is not kind:
         raise LongctxError(
             f"The difficulty of {task!r} is a {kind.__name__}, but this is a "
             f"{type(chosen).__name__}; make one with difficulty_of({task!r})(...)."

@@ -13,3 +13,10 @@ INSTRUMENTS = _words("cello tuba harp bassoon banjo oboe piano saxophone guitar"
 MATERIALS = _words("marble bronze granite porcelain jade ebony plastic alabaster sandstone")
 FRUITS = _words("cherries peaches apricots oranges mangoes figs lychees lemons olives")
 LANGUAGES = _words("Norwegian Swahili Hungarian Turkish Finnish Korean Icelandic Bengali Welsh")
+PLACES = _words("bakery theatre pavilion stables courtyard orchard")
+THINGS = _words("violin camera suitcase mirror")
+PEOPLE = _words(
+    "Alma Bruno Celia Dario Elena Felix Greta Hugo Iris Jasper Klara Lorenz Mila Nestor Olga "
+    "Pablo Rosa Stefan Tilda Ulrich Vera Wanda Xaver Yvonne Zeno Anton Bianca Carlos Doris Erik "
+    "Flora Gustav Helga Ivan Julia Kasimir Lydia Marco Nina Otto Paula Quentin Ramon Silvia Tamara"
+)

@@ -60,8 +60,8 @@ class CommonWords:
             return row
 
         sizes = range(len(common) * 2, length_tokens + len(common) * 2)
-        row = entries(most(lambda size: _written(entries(size)), sizes, length_tokens, tokenizer))
-        document = Document(id, _written(row), source="evaluation.tasks")
+        row = entries(most(lambda size: written(entries(size)), sizes, length_tokens, tokenizer))
+        document = Document(id, written(row), source="evaluation.tasks")
         usual = max(Counter(word for word in row if word not in common).values(), default=1)
         words = _NUMBERS[self.common]
         return [
@@ -74,10 +74,10 @@ class CommonWords:
                 f"{'is' if self.common == 1 else 'are'}",
                 gold=tuple(common),
                 candidates=draw_candidates(draw, common[0], others[:15]),
-                gold_spans=_places(document, row, common),
+                gold_spans=places_in(document, row, common),
                 controls=Controls(
-                    floor=(Document(f"{id}-floor", _written(_at_most(row, usual))),),
-                    ceiling=(Document(f"{id}-ceiling", _written([w for w in row if w in common])),),
+                    floor=(Document(f"{id}-floor", written(at_most(row, usual))),),
+                    ceiling=(Document(f"{id}-ceiling", written([w for w in row if w in common])),),
                 ),
             )
         ]
@@ -87,11 +87,12 @@ def _question(words: str) -> str:
     return f"Which {words} {'occurs' if words == _NUMBERS[1] else 'occur'} most often in the list?"
 
 
-def _written(row: list[str]) -> str:
+def written(row: list[str]) -> str:
+    """Return the list as a text, one entry a line."""
     return "List of words:\n\n" + "\n".join(row) + "\n"
 
 
-def _at_most(row: list[str], times: int) -> list[str]:
+def at_most(row: list[str], times: int) -> list[str]:
     """Keep the first ``times`` occurrences of every word, so that none stands out."""
     seen: Counter[str] = Counter()
     kept = []
@@ -102,7 +103,8 @@ def _at_most(row: list[str], times: int) -> list[str]:
     return kept
 
 
-def _places(document: Document, row: list[str], wanted: list[str]) -> tuple[Citation, ...]:
+def places_in(document: Document, row: list[str], wanted: list[str]) -> tuple[Citation, ...]:
+    """Return where the ``wanted`` entries stand in ``document``, which is ``written(row)``."""
     places, start = [], document.text.index("\n\n") + 2
     for word in row:
         if word in wanted:

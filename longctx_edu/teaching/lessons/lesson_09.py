@@ -132,7 +132,7 @@ LESSON = lesson(
         ),
         solution=block_scores,
         wrong_answers=(
-            WrongAnswer(_mean_alone, "That is the mean alone; the sink wins, and most facts lose."),
+            WrongAnswer(_mean_alone, "That is the mean alone; what one word finds drowns."),
             WrongAnswer(_largest_alone, "That is the largest alone; take the mean off."),
             WrongAnswer(_over_blocks, "That goes over the blocks; tokens are axis 0."),
             WrongAnswer(_from_the_least, "Take off the mean over the tokens, not the least."),
@@ -171,7 +171,7 @@ LESSON = lesson(
             "A": "Then nothing could be chosen.",
             "C": "The mean is a part of it, and the masses take all the time anyhow.",
         },
-        explanation="It weakens the sink; the largest alone would already find most facts.",
+        explanation="The largest alone finds seven of ten in five blocks; less the mean, all ten.",
     ),
     Question(
         id="9.2",

@@ -14,8 +14,8 @@ class AskingPanel {
   // Put the parts into the page, and follow the traits from now on.
   open(el, facts, traits, ...parts) {
     const { model, signal } = this;
-    this.root = make("section", { ...facts, "data-lm-suppress-shortcuts": "true" }, ...parts);
-    el.append(this.root);
+    this.root = make("section", facts, ...parts);
+    putIn(el, this.root, signal);
     follow(model, traits.map((name) => `change:${name}`), () => this.tell(), signal);
     signal.addEventListener("abort", () => {
       clearTimeout(this.speaking);

@@ -121,7 +121,7 @@ class AttentionPanel {
     this.tour = make("div", { class: "lx-tour", role: "region", "aria-label": "Tour" },
       this.tourText, bar(this.back = step("Back", -1), this.next = step("Next", 1), this.tourPlace));
     this.root = make("section", {
-      class: "lx lx-attention", "aria-label": "Attention", "data-lm-suppress-shortcuts": "true",
+      class: "lx lx-attention", "aria-label": "Attention",
     }, this.tour,
     part("heads", bar(make("strong", { text: "Heads" }),
       make("label", { text: "sorted by" }, this.select("sort", this.get("offers").orders)), this.headNote),
@@ -149,7 +149,7 @@ class AttentionPanel {
         part("table", this.table.element,
           this.without = make("div", {}, bar(this.ask, make("label", { text: "where" }, this.where)), this.told)))),
     make("p", { class: "lx-help", text: KEYS_HELP }), this.spoken);
-    el.append(this.root);
+    putIn(el, this.root, signal);
     listen(this.root, "keydown", (event) => this.press(event), signal);
   }
 
@@ -321,7 +321,7 @@ class AttentionPanel {
     const wanted = places(at.y, rows * at.share).flatMap((row) => {
       const last = Math.min((row + 1) * side, rows) - 1 + this.first;
       return places(at.x, columns * at.share)
-        .filter((column) => column * side <= last || !this.get("offers").causal)
+        .filter((column) => column * side <= last)
         .map((column) => this.tileAsk(level, row, column));
     });
     const many = `${this.get("pooling")} of ${2 ** level} × ${2 ** level} weights`;

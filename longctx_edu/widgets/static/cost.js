@@ -41,7 +41,7 @@ class CostPanel {
     this.numbers = new Table(["tokens", ...WORK.map(([, name]) => name), "KV cache"]);
     const legend = make("p", { class: "lx-lines-legend", "aria-hidden": "true" },
       ...WORK.map(([part, name]) => make("span", { "data-line": part, text: name })));
-    this.root = make("section", { class: "lx lx-costs", "data-lm-suppress-shortcuts": "true" },
+    this.root = make("section", { class: "lx lx-costs" },
       this.bar(), this.dials(), this.shape, this.status,
       make("div", { class: "lx-shown" }, this.sentence,
         make("div", { class: "lx-pair" }, this.work.element, this.memory.element),
@@ -54,7 +54,7 @@ class CostPanel {
       make("p", { class: "lx-help", text: COST_HELP }), this.spoken);
     this.shown = this.root.querySelector(".lx-shown");
     this.shown.hidden = true;
-    el.append(this.root);
+    putIn(el, this.root, signal);
     follow(model, COST_TRAITS.map((name) => `change:${name}`), () => this.tell(), signal);
     signal.addEventListener("abort", () => {
       clearTimeout(this.speaking);

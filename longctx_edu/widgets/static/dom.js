@@ -17,6 +17,13 @@ function listen(target, events, handler, signal, options = {}) {
   }
 }
 
+// Puts a view into the page. Keys pressed in it are its own: JupyterLab asks whatever has the focus.
+function putIn(el, root, signal) {
+  listen(root, "focusin",
+    ({ target }) => target.setAttribute("data-lm-suppress-shortcuts", ""), signal);
+  el.append(root);
+}
+
 // The same for the model, whose events have no signal.
 function follow(model, events, handler, signal) {
   for (const event of events) model.on(event, handler);

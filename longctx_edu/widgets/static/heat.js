@@ -60,11 +60,6 @@ class HeatMatrix {
     this.draw();
   }
 
-  drop(key) {
-    this.images.delete(key);
-    this.draw();
-  }
-
   setScale(scale) {
     if (scale === this.scale) return;
     this.scale = scale;

@@ -194,8 +194,8 @@ class MemoryPanel extends AskingPanel {
   takeMass({ blocks, tokens, mass, passages, citations, captured, options }) {
     // Traits may come apart; only a whole matrix is shown.
     const whole = bytesOf(mass).length === 4 * blocks.length * tokens.length;
-    if (this.taken === mass && this.blocks === blocks) return;
-    this.taken = mass;
+    if (this.taken === mass && this.blocks === blocks && this.takenTokens === tokens) return;
+    [this.taken, this.takenTokens] = [mass, tokens];
     this.blocks = blocks;
     this.tokens = whole ? tokens : [];
     this.mass = whole ? numbersOf(mass, Float32Array) : new Float32Array(0);

@@ -37,12 +37,12 @@ class RoutingPanel {
     this.pointedAt = make("p", { class: "lx-cell" });
     this.spoken = make("div", { class: "lx-hidden", "aria-live": "polite" });
     this.root = make("section", {
-      class: "lx lx-routing", "aria-label": "Routing", "data-lm-suppress-shortcuts": "true",
+      class: "lx lx-routing", "aria-label": "Routing",
     },
     this.bar(), this.head, this.arcs.element,
     this.cells = make("div", {}, this.heat.canvas, this.strip.canvas, this.legend.element),
     this.pointedAt, this.table.element, make("p", { class: "lx-help", text: ROUTING_HELP }), this.spoken);
-    el.append(this.root);
+    putIn(el, this.root, signal);
     listen(this.root, "keydown", (event) => this.press(event), signal);
     follow(model, ROUTING_TRAITS.map((name) => `change:${name}`), () => this.selection.tell(), signal);
     signal.addEventListener("abort", () => {

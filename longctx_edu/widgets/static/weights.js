@@ -39,14 +39,14 @@ class WeightsPanel {
     this.cell = make("p", { class: "lx-cell" });
     this.status = make("p", { class: "lx-status", role: "status" });
     this.spoken = make("div", { class: "lx-hidden", "aria-live": "polite" });
-    this.root = make("section", { class: "lx lx-weights", "data-lm-suppress-shortcuts": "true" },
+    this.root = make("section", { class: "lx lx-weights" },
       this.bar(), this.status,
       make("div", { class: "lx-halves" },
         make("div", { class: "lx-left" },
           this.heat.canvas, this.strip.canvas, this.legend.element),
         make("div", { class: "lx-right" }, this.tokens.element, this.cell, this.table.element)),
       make("p", { class: "lx-help", text: HELP }), this.spoken);
-    el.append(this.root);
+    putIn(el, this.root, signal);
     listen(this.root, "keydown", (event) => this.press(event), signal);
     follow(model, ["change:shape"], () => this.pickers(), signal);
     follow(model, ["change:shape", "change:text", "change:spans", "change:codes", "change:shown",
