@@ -214,6 +214,11 @@ def test_experts_share_the_tokens_of_memory_layers():
     assert model.layers[1].mlp.experts.router.weight.grad.any()
 
 
+def test_before_training_experts_change_nothing_either():
+    model, ids = EMT(EMTConfig(vocabulary=23, experts=4)), random_ids(2, 70)
+    same(model(ids), model.head(model.norm(model.embedding(ids))), within=1e-6)
+
+
 def test_memory_training_writes_again_what_a_new_document_needs():
     """Nothing stays in the model between calls: the same document reads the same twice."""
     model, ids = model_of("memory"), random_ids(2, 20)
@@ -233,3 +238,11 @@ def test_memory_training_writes_again_what_a_new_document_needs():
 def test_a_choice_that_does_not_fit_is_refused(given, said):
     with pytest.raises(ValueError, match=said):
         EMTConfig(vocabulary=9, **given)
+
+
+def test_a_memory_of_other_documents_is_refused_with_a_sentence():
+    model = EMT(EMTConfig(vocabulary=8, width=16, heads=2, segment_tokens=4))
+    memory = model.new_memory()
+    model(torch.zeros(2, 6, dtype=torch.long), memory=memory)
+    with pytest.raises(ValueError, match="The memory is of 2 documents and there are 3"):
+        model(torch.zeros(3, 4, dtype=torch.long), memory=memory)

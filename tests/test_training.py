@@ -3,6 +3,7 @@
 import dataclasses
 import math
 import pickle
+import signal
 import threading
 from dataclasses import replace
 
@@ -155,6 +156,32 @@ def test_cancelling_leaves_a_checkpoint_and_a_model_that_answers(kind, tmp_path)
     right, losses, _ = answers(trained, held_out(), read=READ[kind])
     assert len(right) == 4 * 5
     assert losses.isfinite().all()
+
+
+def test_an_interrupt_in_the_middle_of_a_step_waits_for_its_end_and_loses_nothing(tmp_path):
+    whole = train_emt_model(model(), TASK.draw, options=OPTIONS)
+
+    def pressed(documents, generator):
+        batch = TASK.draw(documents, generator)
+        signal.raise_signal(signal.SIGINT)
+        return batch
+
+    before, how = signal.getsignal(signal.SIGINT), dict(checkpoint=tmp_path / "a.pt")
+    with pytest.raises(KeyboardInterrupt):
+        train_emt_model(model(), pressed, options=OPTIONS, **how)
+    assert signal.getsignal(signal.SIGINT) is before
+    resumed = train_emt_model(model(), TASK.draw, options=OPTIONS, **how)
+    assert resumed.losses == whole.losses
+
+
+def test_a_checkpoint_that_lacks_a_part_is_refused_with_a_sentence(tmp_path):
+    path = tmp_path / "a.pt"
+    train_emt_model(model(), TASK.draw, options=OPTIONS, checkpoint=path)
+    content = torch.load(path)
+    del content["chance"]
+    torch.save(content, path)
+    with pytest.raises(LongctxError, match="lacks chance; remove it to start anew"):
+        train_emt_model(model(), TASK.draw, options=OPTIONS, checkpoint=path)
 
 
 def test_a_run_in_the_background_ends_in_the_training_and_can_be_cancelled(tmp_path):
@@ -358,7 +385,7 @@ def test_no_gradient_flows_into_what_an_earlier_segment_wrote():
     targets = batch.targets.clone()
     targets[:, :32] = IGNORED
     for keep_graph in (False, True):
-        untied = EMT(EMTConfig(**SIZE, tied=False))
+        untied = EMT(EMTConfig(**SIZE, tied=False, top_k=99))
         for matrix in (one for one in untied.parameters() if one.ndim > 1):
             nn.init.normal_(matrix, std=0.3)  # some begin as zeros, which no gradient passes
         compute_loss(untied(ids, keep_graph=keep_graph), targets).backward()

@@ -147,25 +147,28 @@ def margins_recall_without(run: Run) -> float:
 
 @figure("ablations", unit="kinds")
 def ablations(run: Run) -> float:
-    """What recall four segments back becomes with one thing taken away. Table: ``ablations``.
+    """What recall becomes with one thing taken away. Table: ``ablations``.
 
-    Models asked so, of every seed; and models trained so, of the first seed.
+    Models asked so, of every seed; and models trained so, of the first seed. Asked four segments
+    back, and as far back as ``by_distance`` goes.
     """
     from longctx_edu.evaluation.small_models import ABLATIONS, share_right, without
 
-    recipe, seeds, _ = _sizes(run)
-    batch, rows = recipe.far(_FAR), []
+    (recipe, seeds, back), rows = _sizes(run), []
+    batches = {one: recipe.far(one) for one in (_FAR, max(back))}
     for one in ABLATIONS:
         for seed in seeds[:1] if one.trained else seeds:
-            if one.trained:
-                strange = one.kind == "margins"
-                model = _trained(recipe, one.kind, seed, strange, one.changes).model
-                asked = batch.with_strange_margins() if strange else batch
-                share = share_right(one.kind, model, asked)
-            else:
-                share = without(one, _trained(recipe, one.kind, seed).model, batch)
-            facts = {"name": one.name, "model": one.kind, "trained": one.trained}
-            rows.append({**facts, "seed": seed, "share": share})
+            strange = one.trained and one.kind == "margins"
+            changes = one.changes if one.trained else ()
+            model = _trained(recipe, one.kind, seed, strange, changes).model
+            for segments_back, batch in batches.items():
+                if one.trained:
+                    asked = batch.with_strange_margins() if strange else batch
+                    share = share_right(one.kind, model, asked)
+                else:
+                    share = without(one, model, batch)
+                facts = {"name": one.name, "model": one.kind, "trained": one.trained}
+                rows.append({**facts, "seed": seed, "segments_back": segments_back, "share": share})
     run.table("ablations", rows)
     return len(ABLATIONS)
 

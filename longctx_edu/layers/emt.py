@@ -45,7 +45,7 @@ class EMTConfig(TinyConfig):
             match wins wherever it lies; or "gate", one for each, and a share of the memory that
             each head learns (Wu et al. 2022, section 3).
         experts: of the MLP in memory layers, each token sent to one of them; together they have
-            as many weights as one MLP.
+            as many weights as one MLP. ``train`` adds no loss that spreads the load.
     """
 
     memory_layers: tuple[int, ...] | None = None
@@ -95,6 +95,16 @@ class SegmentMemory:
         self.held: dict[int, Held | None] = dict.fromkeys(self.config.memory_layers)
         self.cache = Cache(self.config.layers)
 
+    def assert_rows(self, batch: int) -> None:
+        """Raise a ValueError if it holds another number of documents than ``batch``."""
+        keys = [one.key for one in (*self.held.values(), *self.cache.layers) if one is not None]
+        rows = next((len(key) for key in keys if key is not None), batch)
+        if rows != batch:
+            raise ValueError(
+                f"The memory is of {rows} documents and there are {batch}; give as many as it was "
+                "read with, or a new memory."
+            )
+
 
 class EMT(TinyLM):
     """A causal language model that reads segment by segment and finds earlier ones in memory.
@@ -138,6 +148,7 @@ class EMT(TinyLM):
         """
         check_ids(ids, padding, self.config.vocabulary)
         memory = self.new_memory() if memory is None else memory
+        memory.assert_rows(len(ids))
         tokens, size = ids.shape[1], self.config.segment_tokens
         begun = len(memory.cache)  # tokens of the unfinished segment
         ends = [*range(size - begun, tokens, size), tokens]
@@ -317,6 +328,7 @@ class Top1MLP(nn.Module):
         hidden = round(config.mlp_ratio * config.width / config.experts)
         # Room for all: where experts are full, a token's fate hangs on other rows of the batch.
         self.experts = Top1Experts(config.width, hidden, config.experts, capacity_factor=None)
+        nn.init.zeros_(self.experts.down)  # as any layer here: one that changes nothing at first
         self.assigned = None
 
     def forward(self, x):

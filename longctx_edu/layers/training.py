@@ -8,8 +8,11 @@ published methods need none of it: Extended Mind (Klett and Ahle 2024) and Writi
 import dataclasses
 import math
 import os
+import signal
+import threading
 import time
-from collections.abc import Callable, Generator
+from collections.abc import Callable, Generator, Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -226,11 +229,11 @@ def train(
 ) -> Generator[Step | Validated | Saved | Trained, None, Training]:
     """Train a model step by step; every step is an event, the last event is ``Trained``.
 
-    Whoever closes the generator between two events cancels without loss: the model keeps the
-    weights of the last step, and the checkpoint is written. Chance is drawn from generators of
-    its own, which are part of a checkpoint, so that training does not depend on what else draws
-    numbers, two trainings may take turns, and on a CPU one that goes on from a checkpoint is
-    bitwise the one that was never stopped.
+    Whoever closes the generator, or presses Ctrl-C or stop, cancels without loss: a step under way
+    is ended first, the model keeps its weights, and the checkpoint is written. Chance is drawn from
+    generators of its own, which are part of a checkpoint, so that training does not depend on what
+    else draws numbers, two trainings may take turns, and on a CPU one that goes on from a
+    checkpoint is bitwise the one that was never stopped.
 
     Args:
         model: trained in place, on the device where it lies.
@@ -260,8 +263,10 @@ def train(
             stopped = state.reason_to_stop()
             if stopped:
                 break
-            yield state.take_step(draw, read)
-    except GeneratorExit:  # between two events, where all parts of the state agree
+            with _undisturbed():
+                step = state.take_step(draw, read)
+            yield step
+    except (GeneratorExit, KeyboardInterrupt):  # between two steps, where all of the state agrees
         if path is not None:
             state.save(path)
         raise
@@ -291,6 +296,22 @@ def train_wim_model(model: nn.Module, draw: Draw, **how) -> Training:
         LongctxError: as ``train``.
     """
     return returned_by(train(model, draw, read=read_with_margins, **how))
+
+
+@contextmanager
+def _undisturbed() -> Iterator[None]:
+    """Let a keyboard interrupt wait for the end of the block; it comes in the main thread alone."""
+    if threading.current_thread() is not threading.main_thread():
+        yield
+        return
+    pressed = []
+    before = signal.signal(signal.SIGINT, lambda *_: pressed.append(True))
+    try:
+        yield
+    finally:
+        signal.signal(signal.SIGINT, before)
+    if pressed:
+        raise KeyboardInterrupt
 
 
 @dataclass
@@ -405,6 +426,8 @@ class _State:
                     f"{path} was written with {name} = {content[name]}, and this training has "
                     f"{mine}; {start_anew}."
                 )
+        if missing := sorted(self._content().keys() - content.keys()):
+            raise LongctxError(f"{path} lacks {', '.join(missing)}; {start_anew}.")
         self.model.load_state_dict(content["model"])
         self.optimizer.load_state_dict(content["optimizer"])
         self.documents.set_state(content["documents"])
