@@ -7,7 +7,16 @@ import time
 
 import matplotlib as mpl
 import pytest
-from asked_views import DOCUMENTS, QUESTION, heard, paused, wait_until
+from asked_views import (
+    DOCUMENTS,
+    HARD_WORDS,
+    QUESTION,
+    assert_apart,
+    hard_text,
+    heard,
+    paused,
+    wait_until,
+)
 
 from longctx_edu import models, read
 from longctx_edu.errors import LongctxError
@@ -89,7 +98,7 @@ def test_several_margins_grow_at_once_before_any_is_judged(view, reading, monkey
     view.wait(60)
     # A display that opens late finds all of it in the traits.
     assert view.get_state()["margins"] == view.margins
-    assert len(seen) > 2
+    assert len(seen) >= 2  # before they were judged, and after; how often between is for the clock
 
 
 def test_a_second_question_is_refused_while_one_is_under_way(view, reading, monkeypatch):
@@ -352,10 +361,8 @@ def test_a_damaged_trace_is_refused(trace, tmp_path):
 
 def long_trace(trace, segments):
     """Return a trace with as many segments, in texts and notes that are hard to set."""
-    words = ["W" * 60, "中文🙂", "$x^2$ $", "<b>", "a\n\nb", "the ferry leaves at nine " * 9]
-    text = "".join(f"{n} {words[n % 6]} {words[(n + 1) % 6]}. " for n in range(segments))
-    size = len(text) // segments
-    spans = [{"start": n * size, "end": (n + 1) * size} for n in range(segments)]
+    words = HARD_WORDS
+    text, spans = hard_text(segments)
     margins = [
         {**trace["margins"][0], "segment": n, "text": words[n % 6], "kept": n % 3 == 0}
         for n in range(segments)
@@ -376,16 +383,7 @@ def test_nothing_in_the_picture_overlaps_or_leaves_it(trace, segments):
     figure.canvas.draw()
     boxes = [text.get_window_extent() for text in figure.axes[0].texts if text.get_text()]
     assert len(boxes) >= 4
-    width, height = figure.canvas.get_width_height()
-    for n, one in enumerate(boxes):
-        assert one.x0 >= -1
-        assert one.x1 <= width + 1
-        assert one.y0 >= -1
-        assert one.y1 <= height + 1
-        for other in boxes[:n]:
-            across = min(one.x1, other.x1) - max(one.x0, other.x0)
-            down = min(one.y1, other.y1) - max(one.y0, other.y0)
-            assert across <= 0 or down <= 2
+    assert_apart(figure, boxes)
 
 
 def test_of_many_notes_the_picture_keeps_those_that_count(trace):

@@ -4,6 +4,7 @@ import os
 import signal
 import sys
 
+import distributed
 import pytest
 
 from longctx_edu import models
@@ -11,10 +12,6 @@ from longctx_edu.errors import LongctxError
 from longctx_edu.evaluation.sweep_engines import Dask, InProcess
 from longctx_edu.evaluation.sweep_spec import Part, Sweep
 from longctx_edu.evaluation.sweeps import CellFinished, run_sweep, without_times
-
-distributed = pytest.importorskip(
-    "distributed", reason="Dask is not installed; pip install 'longctx-edu[scale]' brings it."
-)
 
 
 @pytest.fixture(scope="module")

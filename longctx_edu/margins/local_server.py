@@ -67,7 +67,8 @@ class CompletionsHandler(BaseHTTPRequestHandler):
             self.begin(200, "text/event-stream")
         texts, told, cached = [], [], 0
         with contextlib.closing(self.local.tokens(ids, longest)) as tokens:
-            for cached, token_id, chance in tokens:  # noqa: B007, the last one's is told below
+            for held, token_id, chance in tokens:
+                cached = held
                 texts.append(words.add(token_id))
                 by_id = body.get("return_tokens_as_token_ids")
                 told.append((f"token_id:{token_id}" if by_id else texts[-1], chance))
