@@ -5,6 +5,7 @@ import os
 import sys
 from pathlib import Path
 
+import psutil
 import pytest
 
 from longctx_edu import Document, models, read
@@ -72,12 +73,14 @@ def test_the_files_of_a_package_are_found_without_importing_it():
     assert one.text == Path(one.source).read_text(encoding="utf-8")
 
 
-def test_a_folder_and_a_file_are_sources_too(tmp_path):
+def test_a_folder_and_a_file_are_sources_too(tmp_path, monkeypatch):
     inner = tmp_path / "tool" / "deep"
     inner.mkdir(parents=True)
     (inner / "b.py").write_text("b = 1\n")
     (tmp_path / "tool" / "a.py").write_text("a = 1\n")
-    (tmp_path / "tool" / "__init__.py").write_text("")
+    (tmp_path / "tool" / "__init__.py").write_text("\n")
+    monkeypatch.chdir(tmp_path / "tool")
+    assert [one.id for one in source_files(Path("."))] == ["tool/a.py", "tool/deep/b.py"]
     assert [one.id for one in source_files(tmp_path / "tool")] == ["tool/a.py", "tool/deep/b.py"]
     assert [one.id for one in source_files(inner / "b.py")] == ["b.py"]
 
@@ -102,6 +105,13 @@ def test_definitions_have_names_lines_parameters_and_defaults():
         assert CODE.text[one.start : one.end] == "".join(lines[one.line - 1 : one.last_line])
     with pytest.raises(DocumentError, match="cannot be parsed"):
         definitions(Document("a.py", "def f(:\n"))
+
+
+def test_definitions_are_found_whatever_ends_a_line_and_however_deep_an_expression_is():
+    text = "x = " + "+".join(["1"] * 1500) + "\rdef f():\r    pass\r\ndef g(): pass"
+    f, g = definitions(Document("a.py", text))
+    assert text[f.start : f.end] == "def f():\r    pass\r\n"
+    assert text[g.start : g.end] == "def g(): pass"
 
 
 def test_the_definitions_of_the_standard_library_are_those_that_python_sees():
@@ -191,6 +201,15 @@ def test_questions_on_code_have_the_right_answers_by_the_source_itself(model):
         ("raise KeyboardInterrupt", "raised", "KeyboardInterrupt"),
         ("print(input())", "raised", "EOFError"),
         ("import torch", "raised", "No module named 'torch'"),
+        ("raise ValueError('x' * 2**22)", "raised", "ValueError: xxx"),
+        ("class E(Exception):\n    __str__ = None\nraise E", "raised", "E"),
+        (
+            "from __future__ import annotations\nimport pickle\n"
+            "from dataclasses import dataclass\n@dataclass\nclass P:\n    x: int\n"
+            "assert pickle.loads(pickle.dumps(P(1))).x == 1\nprint('ja')",
+            "finished",
+            "",
+        ),
     ],
 )
 def test_a_run_says_how_it_ended(code, ended, said):
@@ -204,6 +223,7 @@ def test_a_run_says_in_which_line_it_went_wrong():
     assert run_python("x = 1\n\n\nx / 0", limits=QUICK).line == 4
     assert run_python("import json\njson.loads('{')", limits=QUICK).line == 2
     assert run_python("x = (", limits=QUICK).line == 1
+    assert run_python("import ast\n\nast.parse('(')", limits=QUICK).line == 3
 
 
 @pytest.mark.skipif(not sys.platform.startswith("linux"), reason="not all systems have them")
@@ -224,6 +244,18 @@ def test_what_takes_too_much_is_stopped(code, said):
     ran = run_python(code, limits=Limits(seconds=60, cpu_seconds=1, memory_bytes=2**28))
     assert not ran.finished
     assert said in ran.error
+
+
+def test_what_a_run_started_ends_with_it(tmp_path):
+    code = "import sys, _posixsubprocess\n"  # which raises no audit event
+    mark = "import time; time.sleep(599.25)"
+    code += "import multiprocessing.util as m\n"
+    code += f"m.spawnv_passfds(sys.executable.encode(), [b'python', b'-c', b'{mark}'], [])\n"
+    code += "import time; time.sleep(600)"
+    run_python(code, limits=Limits(seconds=1.5))
+    assert not [
+        one for one in psutil.process_iter(["cmdline"]) if mark in (one.info["cmdline"] or [])
+    ]
 
 
 def test_what_waits_too_long_is_stopped():
@@ -367,6 +399,7 @@ def test_a_class_names_the_places_that_were_read_for_it(model):
     [
         dict(name="A B"),
         dict(name="A", bases=["dict, x"]),
+        dict(name="class"),
         dict(name="A", bases="dict"),
         dict(name="A", imports="import os; os.remove('x')"),
         dict(name="A", imports="import"),

@@ -240,6 +240,11 @@ def test_settings_off_the_grid_and_choices_of_nothing_are_refused(optimizer, mod
         MarginOptimizer([], None, model=model)
     with pytest.raises(LongctxError, match="rising order"):
         MarginOptimizer([1], None, model=model, thresholds=(0.9, 0.1))
+    one = dict(segment_tokens=(80,), margin_tokens=(2,), thresholds=(0.5,), max_new_tokens=2)
+    by_yes = MarginOptimizer(
+        optimizer.examples[:1], optimizer.score, model=model, verdict="first_token", **one
+    )
+    assert by_yes.optimize() in by_yes.trials
     with pytest.raises(LongctxError, match="no threshold to tune"):
         MarginOptimizer([1], None, model=model, verdict="all")
 

@@ -9,7 +9,6 @@ from hypothesis import strategies as st
 from longctx_edu import models, read
 from longctx_edu.applications import (
     Summary,
-    ask_methods,
     generate_minutes,
     process_long_document,
     summarize_document,
@@ -228,16 +227,3 @@ def test_methods_are_compared_by_what_they_wrote_and_what_they_wrote_it_from(min
     assert scores[0].tokens_read == 0 < min(one.tokens_read for one in scores[1:])
     with pytest.raises(LongctxError, match="not compared"):
         compare_summaries(minutes, ["plain"], model, margins={})
-
-
-def test_a_question_goes_to_all_methods_and_a_text_too_long_is_said_and_not_raised():
-    small = models.tiny(seed=2, window=300)
-    text = "The boat is green. It lies in the harbour of Bergen. " * 8
-    methods = ("plain", "retrieval", "memory")
-    options = dict(memory=dict(passages=1), retrieval=dict(sentences=1))
-    asked = dict(methods=methods, model=small, max_new_tokens=2)
-    answers = ask_methods(text, "What?", **asked, options=options)
-    assert tuple(answers) == methods
-    assert answers["plain"].text == ""
-    assert "window holds 300" in answers["plain"].notice
-    assert len(answers["memory"].trace["passages"]) == 1

@@ -451,8 +451,9 @@ class TestReading:
         reading = read(TEXT, method="margins", model=model, **{**SMALL, "verdict": verdict})
         prefix = "The boat is named " * 4
         predicted = reading.predicted_cost(QUESTION, answer_prefix=prefix, max_new_tokens=2)
-        cost = reading.ask(QUESTION, answer_prefix=prefix, max_new_tokens=2).ledger
-        assert cost.prefilled <= 1.02 * predicted.prefilled
+        answer = reading.ask(QUESTION, answer_prefix=prefix, max_new_tokens=2)
+        assert answer.ledger.prefilled <= 1.02 * predicted.prefilled
+        assert answer.trace["cost"]["predicted"] == vars(predicted)
 
     def test_a_prediction_is_an_upper_bound_that_can_be_reached(self, model):
         endless = replace(model, end_ids=frozenset())

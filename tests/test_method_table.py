@@ -1,4 +1,4 @@
-"""README's comparison names the best only where the same questions tell it from the others."""
+"""README's comparison calls a gain a win only where the same questions tell it from chance."""
 
 import json
 
@@ -36,13 +36,14 @@ def recorded(recalls, *, refused=()):
             recall = recalls[key][cell.document]
             answers.append({**place, "question": "?", "gold": ["a"], "recall": recall})
     spec = [{"json": json.dumps(sweep.as_dict())}]
+    session = {"engine": "dask", "workers": 2}
     return Result(
         command=COMMAND,
         versions={},
         seed=2,
         machine={},
         figures={},
-        tables={"spec": spec, "cells": cells, "answers": answers},
+        tables={"spec": spec, "sessions": [session], "cells": cells, "answers": answers},
     )
 
 
@@ -54,22 +55,57 @@ def line(text, begin):
     return [cell.strip() for cell in found.strip("|").split("|")]
 
 
-def test_the_best_stands_alone_only_where_the_others_are_told_apart_from_it():
+def test_a_gain_over_all_lengths_is_bold_only_where_it_is_told_from_chance():
     text = method_table(
         recorded(
             {
                 ("plain", 512): NEVER,
                 ("memory", 512): ALWAYS,
+                ("margins", 512): NEVER,
                 ("plain", 2048): [1] * 7 + [0],
+                ("memory", 2048): ALWAYS,
+                ("margins", 2048): ALWAYS,
+            }
+        )
+    )
+    _, plain, memory, margins = line(text.partition("**By length**")[0], "facts")
+    assert plain == "0.44 (n=16, d=8)"
+    assert memory.startswith("**+0.56 (+")
+    assert memory.endswith(")**")
+    assert margins == "+0.06 (+0.00 to +0.19)"
+    assert "at 512, 2,048 tokens" in text
+
+
+def test_beyond_the_window_methods_are_set_against_the_truncated_prompt():
+    answers = {(method, 512): HALF for method in ("plain", "truncated", "memory")}
+    answers |= {("plain", 16384): NEVER, ("truncated", 16384): NEVER, ("memory", 16384): ALWAYS}
+    text = method_table(recorded(answers, refused=[("plain", 16384)]))
+    within, beyond = text.split("**Against `truncated`**")
+    assert "at 512 tokens" in within
+    assert "at 16,384 tokens" in beyond
+    assert line(within, "facts")[1:] == ["0.50 (n=8, d=8)", "0", "0"]
+    assert line(beyond.partition("**By length**")[0], "facts")[1:] == [
+        "0.00 (n=8, d=8)",
+        "**+1.00 (+1.00 to +1.00)**",
+    ]
+
+
+def test_the_highest_by_length_are_all_that_reach_it():
+    text = method_table(
+        recorded(
+            {
+                ("plain", 512): NEVER,
+                ("memory", 512): ALWAYS,
+                ("plain", 2048): ALWAYS,
                 ("memory", 2048): ALWAYS,
                 ("plain", 6144): NEVER,
                 ("memory", 6144): NEVER,
             }
         )
     )
-    _, short, middle, long = line(text, "facts")
+    _, short, middle, long = line(text.partition("**By length**")[2], "facts")
     assert short == "`memory` 1.00 (0.68 to 1.00)"
-    assert middle == "`memory` 1.00 (0.68 to 1.00); not told apart: `plain`"
+    assert middle == "all 1.00 (0.68 to 1.00)"
     assert long == "none finds anything"
 
 
@@ -78,10 +114,11 @@ def test_costs_stand_beside_the_lengths_and_what_does_not_fit_says_so():
     answers |= {("memory", length): HALF for _, length in [*answers]}
     text = method_table(recorded(answers, refused=[("plain", 2048)]))
     assert line(text, "Method") == ["Method", "512 tokens", "2,048 tokens"]
-    assert line(text, "`plain`") == ["`plain`", "100 tokens, 2.5 s", "does not fit"]
-    assert line(text, "`memory`")[1:] == ["100 tokens, 2.5 s"] * 2
+    assert line(text, "`plain`") == ["`plain`", "100; 2.5 s", "does not fit"]
+    assert line(text, "`memory`")[1:] == ["100; 2.5 s"] * 2
     assert COMMAND in text
     assert "24 answers" in text
+    assert "0.0 hours of work in 2 processes" in text
 
 
 def test_readmes_comparison_is_made_once_the_sweep_is_recorded(tmp_path):

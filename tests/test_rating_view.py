@@ -189,7 +189,7 @@ def test_the_picture_of_two_methods_counts_for_the_method():
     (axes,) = view.picture().axes
     assert axes.get_title() == "margins (first) and plain (second)"
     assert [bar.get_width() for bar in axes.patches] == [0, 6, 0]
-    assert view.describe().startswith("6 of 6 sheets rated")
+    assert axes.figure.get_suptitle() == "6 of 6 sheets rated"
 
 
 def test_rating_loads_no_torch():

@@ -138,6 +138,7 @@ PART = {"tasks": ["facts"], "lengths": [512], "documents": 1}
         ({"parts": [PART], "options": {"plain": {"speed": 3}}}, "no option 'speed'"),
         ({"parts": [PART], "difficulties": {"facts": {"mood": 3}}}, "no difficulty 'mood'"),
         ({"parts": [PART], "options": {"plain": 3}}, "table of tables"),
+        ({"parts": [PART], "dtype": "int8"}, "dtype is one of float32, .* got 'int8'"),
     ],
 )
 def test_what_is_wrong_with_a_spec_is_one_sentence(content, says):
@@ -198,6 +199,16 @@ def test_a_cell_is_one_reading_of_its_document_for_all_its_questions(sweep, mode
     reading = readers.read(items[0].documents, method="plain", model=model)
     assert outcome["read_tokens"] == reading.ledger.prefilled
     assert json.loads(json.dumps(outcome)) == outcome
+
+
+@pytest.mark.parametrize("dtype", [None, "bfloat16"])
+def test_weights_are_of_the_type_that_the_spec_says(sweep, dtype, monkeypatch):
+    found = []
+    monkeypatch.setattr(sweep_engines, "work_on", lambda *given: found.append(given[-1]) or {})
+    sweep = replace(sweep, dtype=dtype)
+    [*InProcess().outcomes(sweep, sweep.cells[:1])]
+    sweep_engines._work_here(sweep, sweep.cells[0])
+    assert [str(model.model.dtype) for model in found] == [f"torch.{dtype or 'float32'}"] * 2
 
 
 def test_methods_get_the_options_and_tasks_the_difficulty_of_the_spec(sweep, model, monkeypatch):
@@ -438,6 +449,20 @@ def test_a_gain_is_in_pairs_over_what_both_answered():
     assert gain(rows, "plain", "margins")["gain"] == pytest.approx(-2 / 6)
     with pytest.raises(LongctxError, match="no question that both"):
         gain(plain, "margins", "plain")
+
+
+def test_documents_that_ask_the_same_at_several_lengths_count_as_one():
+    rows = [
+        row
+        for length in (512, 2048, 6144)
+        for method, recalls in (("plain", [[0], [0], [1]]), ("margins", [[1], [1], [1]]))
+        for row in answers_of(recalls, method, length=length)
+    ]
+    found = gain(rows, "margins", "plain")
+    assert (found["n"], found["documents"]) == (9, 3)
+    assert found["gain"] == pytest.approx(2 / 3)
+    assert found["p"] == pytest.approx(2 / 4)
+    assert scored(rows, "method")[0]["documents"] == 3
 
 
 def test_costs_share_what_was_read_among_the_questions(whole):

@@ -60,6 +60,18 @@ def test_a_worker_killed_in_the_middle_costs_no_finished_cell_and_changes_no_res
     assert event.result.tables["sessions"][0]["workers"] == 2
 
 
+def test_workers_keep_the_memory_that_large_tensors_come_and_go_in(monkeypatch):
+    monkeypatch.setenv("OMP_NUM_THREADS", "4")
+    monkeypatch.setenv("MALLOC_TRIM_THRESHOLD_", "65536")
+    before = dict(os.environ)
+    with Dask(workers=1)._client() as client:
+        (environment,) = client.run(lambda: dict(os.environ)).values()
+    for name in ("TRIM", "MMAP"):
+        assert int(environment[f"MALLOC_{name}_THRESHOLD_"]) > 2**30
+    assert environment["OMP_NUM_THREADS"] == "1"
+    assert dict(os.environ) == before
+
+
 @pytest.mark.timeout(600)
 def test_a_cluster_that_is_there_goes_on_with_what_another_engine_began(sweep, alone, tmp_path):
     path = tmp_path / "out.json"

@@ -30,7 +30,6 @@ _HOME = {
     "WiMDocumentAnalyzer": "document_analysis",
     "analyze_code": "code_reading",
     "answers_by_method": "method_report",
-    "ask_methods": "long_documents",
     "code_place": "code_reading",
     "definitions": "code_reading",
     "generate_minutes": "minutes",

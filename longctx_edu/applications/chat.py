@@ -10,7 +10,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 
 from longctx_edu.applications.long_documents import reading_for
-from longctx_edu.applications.markup import as_markdown, shortened
+from longctx_edu.applications.markup import as_markdown, place_of, shortened
 from longctx_edu.errors import LongctxError
 from longctx_edu.events import Answered
 from longctx_edu.readers import Answer
@@ -132,7 +132,7 @@ class DocumentChat:
 
 
 def _place(citation: Citation) -> str:
-    return f"{citation.document_id}, characters {citation.start:,} to {citation.end:,}"
+    return place_of(citation.document_id, citation.start, citation.end)
 
 
 def _turn_html(turn: Turn) -> str:

@@ -6,6 +6,7 @@ model reads code as text: it follows no call and no import.
 """
 
 import ast
+import re
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, fields, replace
 from importlib.machinery import PathFinder
@@ -71,7 +72,7 @@ class CodeAnswer(SourcedAnswer):
     places: tuple[CodePlace, ...] = ()
 
     def __str__(self) -> str:
-        lines = [f"{self.answer_prefix} {self.text}".strip(), "", "Sources:"]
+        lines = [self.said, "", "Sources:"]
         for number, place in enumerate(self.places, start=1):
             first = place.citation.text.strip().partition("\n")[0].strip()
             lines += [f"[{number}] {place}", f"    {first}"]
@@ -95,7 +96,7 @@ def source_files(package: str | Path) -> tuple[Document, ...]:
     Raises:
         DocumentError: if there is no such module, file or folder, or none with Python source.
     """
-    root = package if isinstance(package, Path) else _found(package)
+    root = package.expanduser().resolve() if isinstance(package, Path) else _found(package)
     if not root.exists():
         raise DocumentError(f"{root} does not exist; give a module's name, a file or a folder.")
     above = len(root.parts) - 1
@@ -106,7 +107,7 @@ def source_files(package: str | Path) -> tuple[Document, ...]:
     files = [
         replace(read_file(path), id=Path(*path.parts[above:]).as_posix())
         for path in paths
-        if path.stat().st_size
+        if path.read_bytes().strip()
     ]
     if not files:
         raise DocumentError(f"There is no Python source in {root}; choose another package.")
@@ -157,6 +158,8 @@ _FUNCTIONS = (ast.FunctionDef, ast.AsyncFunctionDef)
 
 def _defined_in(node, file: str, around: str, starts: Sequence[int]) -> Iterator[Definition]:
     for child in ast.iter_child_nodes(node):
+        if isinstance(child, ast.expr):
+            continue  # it holds no definition, and may be nested deeper than Python recurses
         if not isinstance(child, (*_FUNCTIONS, ast.ClassDef)):
             yield from _defined_in(child, file, around, starts)
             continue
@@ -180,10 +183,7 @@ def _parameters(args: ast.arguments) -> tuple[tuple, tuple]:
 
 def _line_starts(text: str) -> list[int]:
     """Return where each line begins, and at the end the text's length."""
-    starts = [0]
-    for line in text.split("\n"):
-        starts.append(starts[-1] + len(line) + 1)
-    return [min(start, len(text)) for start in starts]
+    return [0, *(end.end() for end in re.finditer(r"\r\n?|\n", text)), len(text)]
 
 
 def code_place(document: Document, citation: Citation) -> CodePlace:

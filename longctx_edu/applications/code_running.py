@@ -12,7 +12,7 @@ import subprocess
 import sys
 import tempfile
 import time
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -67,7 +67,8 @@ class Ran:
         line: of the code where that was; None where nobody knows.
         output: what it printed, the last 4,000 characters.
         seconds: wall-clock time, the start of Python included.
-        without: the limits that this system does not have, such as "RLIMIT_NPROC".
+        without: the limits that do not hold here, such as "RLIMIT_NPROC", which root does not
+            have. Known, as what follows, only of what was not killed and did not time out.
         no_network: whether the process had no network at all; where it is False, asking for one
             is refused.
     """
@@ -125,7 +126,10 @@ def run_python(code: str, *, limits: Limits = _DEFAULT) -> Ran:
             return Ran("timed out", f"More than {limits.seconds:g} seconds.", **told)
         if not (report.exists() and (said := report.read_text(encoding="utf-8"))):
             return Ran("killed", _cause_of_death(child.returncode), **told)
-    found = json.loads(said)
+    try:
+        found = json.loads(said)
+    except ValueError:
+        return Ran("killed", "Its report did not fit the limit of a file.", **told)
     told |= dict(without=tuple(found.pop("missing")), no_network=found.pop("no_network"))
     return Ran(**found, **told)
 
@@ -147,6 +151,9 @@ def _started(room: Path, report: Path, limits: Limits, output):
     try:
         yield child
     finally:
+        if hasattr(os, "killpg"):  # and what it has started
+            with suppress(OSError):
+                os.killpg(child.pid, signal.SIGKILL)
         if child.poll() is None:
             child.kill()
         child.stdin.close()

@@ -6,6 +6,7 @@ all that is claimed of it.
 """
 
 import ast
+import keyword
 from collections.abc import Sequence
 from dataclasses import dataclass
 
@@ -113,7 +114,8 @@ def generate_python_class(
 def _first_line(name: str, bases: Sequence[str]) -> str:
     line = f"class {name}({', '.join(bases)}):" if bases else f"class {name}:"
     dotted = [part for base in bases for part in base.split(".")]
-    if isinstance(bases, str) or not all(one.isidentifier() for one in (name, *dotted)):
+    named = all(one.isidentifier() and not keyword.iskeyword(one) for one in (name, *dotted))
+    if isinstance(bases, str) or not named:
         raise LongctxError(
             f"A class and its bases have names of Python, but this would begin with {line!r}; give "
             "name='Stack' and bases=['dict'], for example."

@@ -9,6 +9,7 @@ import json
 import os
 import sys
 import traceback
+import types
 
 _REFUSED = (  # beginnings of the names of audit events
     *("socket.", "urllib.", "http.", "ftplib.", "smtplib.", "imaplib.", "poplib.", "nntplib."),
@@ -19,6 +20,7 @@ _REFUSED = (  # beginnings of the names of audit events
     *("os.startfile", "winreg.", "resource.setrlimit", "resource.prlimit", "sqlite3.", "syslog."),
 )
 _WRITING = os.O_WRONLY | os.O_RDWR | os.O_CREAT | os.O_TRUNC | os.O_APPEND
+_SAID = 4000  # characters of an error; its report is a file with a limit, too
 _CLONE_NEWUSER, _CLONE_NEWNET = 0x10000000, 0x40000000  # linux/sched.h
 
 
@@ -28,13 +30,15 @@ def limit(limits: dict) -> list[str]:
         import resource
     except ImportError:  # Windows
         return sorted(limits)
-    missing = []
+    # Linux does not count the processes of root.
+    is_root = hasattr(os, "getuid") and os.getuid() == 0
+    missing = ["RLIMIT_NPROC"] if is_root else []
     for name, number in limits.items():
         try:
             resource.setrlimit(getattr(resource, name), (number, number))
         except (AttributeError, ValueError, OSError):
             missing.append(name)
-    return missing
+    return sorted({*missing})
 
 
 def leave_network() -> bool:
@@ -67,16 +71,26 @@ def refuse(room: str):
 def ended(code: str) -> dict:
     """Run ``code``; return how it ended, as plain data."""
     try:
-        exec(compile(code, "<generated>", "exec"), {"__name__": "generated"})
+        # Dataclasses and pickle look for the module of a class.
+        module = sys.modules["generated"] = types.ModuleType("generated")
+        exec(compile(code, "<generated>", "exec"), vars(module))
     except SystemExit:
         return {"ended": "exited", "error": "It left before its end."}
     except BaseException as error:
         frames = traceback.extract_tb(error.__traceback__)
         lines = [frame.lineno for frame in frames if frame.filename == "<generated>"]
-        line = error.lineno if isinstance(error, SyntaxError) else lines[-1] if lines else None
-        said = f"{type(error).__name__}: {error}".removesuffix(": ")
+        is_its_own = isinstance(error, SyntaxError) and error.filename == "<generated>"
+        line = error.lineno if is_its_own else lines[-1] if lines else None
+        said = f"{type(error).__name__}: {_words_of(error)}".removesuffix(": ")
         return {"ended": "raised", "error": said, "line": line}
     return {"ended": "finished"}
+
+
+def _words_of(error: BaseException) -> str:
+    try:
+        return str(error)[:_SAID]
+    except BaseException:  # it is generated code that says so
+        return ""
 
 
 def main() -> None:

@@ -11,7 +11,7 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 
 from longctx_edu.applications.long_documents import SourcedAnswer, long_form_qa
-from longctx_edu.applications.markup import as_markdown, shortened
+from longctx_edu.applications.markup import as_markdown, place_of, shortened
 from longctx_edu.errors import LongctxError
 from longctx_edu.margins.notes import sources_of
 from longctx_edu.readers import Reading, read
@@ -94,7 +94,7 @@ class DocumentAnalysis:
         """Return a source as document and characters of it."""
         home = next(one for one in reversed(self.documents) if one["start"] <= place[0])
         start, end = (offset - home["start"] for offset in place)
-        return f"{home['id']}, characters {start:,} to {end:,}"
+        return place_of(home["id"], start, end)
 
     # ----------------------------------------------------------------- Markdown
 
@@ -141,7 +141,7 @@ class DocumentAnalysis:
         parts = [f"<h1>Report on {names}</h1>"]
         for question, answer in zip(self.questions, self.answers, strict=True):
             cited = _links(numbers[one] for one in self.places_of(answer))
-            words = html.escape(f"{answer.answer_prefix} {answer.text}".strip())
+            words = html.escape(answer.said)
             parts += [f"<h2>{html.escape(question)}</h2>", f"<p>{words} {cited}</p>"]
             if answer.notice:
                 parts.append(f"<p><small>{html.escape(answer.notice)}</small></p>")
@@ -283,4 +283,4 @@ def _links(numbers) -> str:
 
 
 def _said(answer: SourcedAnswer) -> str:
-    return as_markdown(f"{answer.answer_prefix} {answer.text}".strip())
+    return as_markdown(answer.said)

@@ -5,16 +5,15 @@ stride, as Extended Mind Transformers do (Klett and Ahle 2024, arXiv 2406.02332,
 code), then ask. They show no progress; ``MemoryBank.add`` and ``readers.prepare`` do.
 """
 
-from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, fields
 
-from longctx_edu.errors import DoesNotFit, LongctxError
+from longctx_edu.applications.markup import place_of, shortened
+from longctx_edu.errors import LongctxError
 from longctx_edu.events import Answered, TokenDecoded
 from longctx_edu.memory import MemoryBank, Storage
 from longctx_edu.models import LanguageModel, load
-from longctx_edu.readers import METHOD_NAMES, Answer, Reading, read
+from longctx_edu.readers import Answer, Reading, read
 from longctx_edu.readers.memory import reading_of
-from longctx_edu.text import as_documents
 
 _SHOWN = 200  # characters of a source
 
@@ -30,14 +29,17 @@ class SourcedAnswer(Answer):
 
     answer_prefix: str = ""
 
+    @property
+    def said(self) -> str:
+        """The answer with the words that it was made to begin with."""
+        return f"{self.answer_prefix} {self.text}".strip()
+
     def __str__(self) -> str:
-        lines = [f"{self.answer_prefix} {self.text}".strip(), "", "Sources:"]
+        lines = [self.said, "", "Sources:"]
         for number, one in enumerate(self.citations, start=1):
-            text = " ".join(one.text.split())
-            text = text if len(text) <= _SHOWN else text[: _SHOWN - 1] + "…"
             weight = "" if one.weight is None else f", weight {one.weight:.2f}"
-            place = f"{one.document_id}, characters {one.start:,} to {one.end:,}"
-            lines += [f"[{number}] {place}{weight}", f"    {text}"]
+            place = place_of(one.document_id, one.start, one.end)
+            lines += [f"[{number}] {place}{weight}", f"    {shortened(one.text, _SHOWN)}"]
         if not self.citations:
             lines[-1] = "Sources: none are known."
         return "\n".join([*lines, self.notice] if self.notice else lines)
@@ -112,14 +114,14 @@ def long_form_qa(
     """
     reading, options = reading_for(source, method=method, model=model, **options)
     asked = dict(answer_prefix=answer_prefix, max_new_tokens=max_new_tokens)
-    last = None
+    said = []
     for event in reading.events(question, **asked, **options):
-        if isinstance(event, TokenDecoded):
-            last = event.token_id
+        if isinstance(event, TokenDecoded) and event.stage == "answering":
+            said.append(event.token_id)
         elif isinstance(event, Answered):
             answer = event.answer
     notices = [answer.notice, _left_out(reading, answer.trace)]
-    if last is not None and last not in reading.model.end_ids:
+    if len(said) >= max_new_tokens and said[-1] not in reading.model.end_ids:
         notices.append(f"The answer stopped at its limit of {max_new_tokens} tokens.")
     told = {field.name: getattr(answer, field.name) for field in fields(Answer)}
     told["notice"] = " ".join(filter(None, notices))
@@ -149,47 +151,6 @@ def reading_for(
             "with these; leave out method and model, or give the documents to read them anew."
         )
     return reading, options
-
-
-def ask_methods(
-    documents,
-    question: str,
-    *,
-    methods: Sequence[str] = METHOD_NAMES,
-    model=None,
-    answer_prefix: str = "",
-    max_new_tokens: int = 96,
-    options: Mapping[str, Mapping] | None = None,
-) -> dict[str, SourcedAnswer]:
-    """Ask the same question by several methods, each of which reads the documents anew.
-
-    A method that cannot take a text of that length says so in the ``notice`` of an empty answer,
-    so that one table holds them all.
-
-    Args:
-        documents: as ``longctx_edu.read`` takes them.
-        question, answer_prefix, max_new_tokens: as in ``long_form_qa``.
-        methods: their names.
-        options: for each method its own options.
-
-    Returns:
-        for each method its answer, in the order of ``methods``.
-
-    Raises:
-        LongctxError: as ``longctx_edu.read``, but for a text that does not fit.
-    """
-    documents, answers = as_documents(documents), {}
-    model = model if isinstance(model, LanguageModel) else load(model)
-    for method in methods:
-        own = (options or {}).get(method, {})
-        asked = dict(answer_prefix=answer_prefix, max_new_tokens=max_new_tokens)
-        try:
-            answers[method] = long_form_qa(
-                documents, question, method=method, model=model, **asked, **own
-            )
-        except DoesNotFit as error:
-            answers[method] = SourcedAnswer("", notice=str(error), answer_prefix=answer_prefix)
-    return answers
 
 
 def _left_out(reading: Reading, trace: dict) -> str:

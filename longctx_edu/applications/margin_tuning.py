@@ -13,6 +13,7 @@ from longctx_edu.errors import LongctxError
 from longctx_edu.margins.verdicts import VERDICTS, Verdict
 from longctx_edu.models import LanguageModel, load
 from longctx_edu.readers import Answer, read
+from longctx_edu.text import as_documents
 
 
 @dataclass(frozen=True)
@@ -40,11 +41,14 @@ class MarginSettings:
 
     def options(self) -> dict:
         """Return the settings as options of the method ``margins``."""
-        return dict(
+        options = dict(
             segment_tokens=self.segment_tokens,
             margin_tokens=self.margin_tokens,
             verdict=self.judge(),
         )
+        if self.verdict == "first_token":
+            options["prompt"] = "yes_no"  # asks for the token that is judged
+        return options
 
 
 def _verdict(name: str, threshold: float) -> Verdict:
@@ -212,7 +216,7 @@ class MarginOptimizer:
         scores: list[list[float]] = [[] for _ in thresholds]
         tokens, reading = [], None
         for example in examples:
-            documents = tuple(example.documents)
+            documents = as_documents(example.documents)
             if reading is None or reading.documents != documents:
                 reading = read(documents, method="margins", model=self.model, **options)
             asked = dict(answer_prefix=example.answer_prefix, max_new_tokens=self._max_new_tokens)

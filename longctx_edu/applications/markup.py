@@ -27,6 +27,15 @@ def _escaped_start(match: re.Match) -> str:
     return f"{mark}\u200b" if mark.isdigit() else f"\\{mark}"
 
 
+def place_of(document_id: str, start: int, end: int) -> str:
+    """Return a place in words.
+
+    >>> place_of("log", 0, 1200)
+    'log, characters 0 to 1,200'
+    """
+    return f"{document_id}, characters {start:,} to {end:,}"
+
+
 def shortened(text: str, most: int) -> str:
     """Return a text on one line, with at most so many characters.
 

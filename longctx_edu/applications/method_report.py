@@ -12,8 +12,10 @@ from pathlib import Path
 
 from longctx_edu.applications.document_analysis import DocumentAnalysis
 from longctx_edu.applications.long_documents import SourcedAnswer, long_form_qa
-from longctx_edu.applications.markup import shortened
+from longctx_edu.applications.markup import place_of, shortened
 from longctx_edu.errors import DoesNotFit, LongctxError
+from longctx_edu.margins import CompletionsServer
+from longctx_edu.models import LanguageModel, load
 from longctx_edu.readers import METHOD_NAMES, Reading, read
 from longctx_edu.text import Document, as_documents
 
@@ -81,7 +83,9 @@ def answers_by_method(
             f"There are {len(questions)} questions and {len(prefixes)} answer prefixes; give one "
             "question at least, and a prefix for each or none at all."
         )
+    model = model if isinstance(model, LanguageModel | CompletionsServer) else load(model)
     for method in methods:
+        reading, refusal = None, ""
         try:
             own = (options or {}).get(method, {})
             reading = read(documents, method=method, model=model, **own)
@@ -90,7 +94,10 @@ def answers_by_method(
                 for one, prefix in zip(questions, prefixes, strict=True)
             )
         except DoesNotFit as error:
-            yield MethodAnswers(method, (), refusal=str(error))
+            refusal = str(error)
+        if refusal:
+            reading = None  # what it holds is freed before the next method reads
+            yield MethodAnswers(method, (), refusal=refusal)
             continue
         kept = reading if method in keep_readings else None
         told = MethodAnswers(method, answers, "", reading.ledger.prefilled, reading.seconds, kept)
@@ -163,13 +170,13 @@ class MethodsReport:
                 yield f"<p><em>Not asked: {html.escape(one.refusal)}</em></p>"
                 continue
             answer = one.answers[number]
-            yield f"<p>{html.escape(f'{answer.answer_prefix} {answer.text}'.strip())}</p>"
+            yield f"<p>{html.escape(answer.said)}</p>"
             if answer.notice:
                 yield f"<p><small>{html.escape(answer.notice)}</small></p>"
             if answer.citations:
                 yield "<details><summary>Sources</summary><ol>"
                 for cited in answer.citations:
-                    place = f"{cited.document_id}, characters {cited.start:,} to {cited.end:,}"
+                    place = place_of(cited.document_id, cited.start, cited.end)
                     words = html.escape(shortened(cited.text, _SOURCE))
                     yield f"<li>{html.escape(place)}: {words}</li>"
                 yield "</ol></details>"

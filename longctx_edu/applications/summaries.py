@@ -136,7 +136,7 @@ def summarize_document(
 def _defaults(source, method: str, focus: str) -> Mapping:
     """Return the options that suit a summary, as far as the source leaves a choice."""
     if isinstance(source, Reading):
-        return _ASKED.get(source.method, {})
+        return {}
     if isinstance(source, MemoryBank):
         return _ASKED["memory"]
     return {**_READ.get(method, {}), **({} if focus else _READ_WHOLE.get(method, {}))}
@@ -168,5 +168,6 @@ def _points(reading: Reading, answer: SourcedAnswer) -> Iterator[Point]:
         for start, end in passages:
             yield point(joined.text[start:end].strip(), [(start, end)], "memory")
     elif reading.method == "retrieval":
-        for one in sorted(answer.citations, key=lambda one: (one.document_id, one.start)):
+        order = {one.id: number for number, one in enumerate(reading.documents)}
+        for one in sorted(answer.citations, key=lambda one: (order[one.document_id], one.start)):
             yield Point(one.text.strip(), (one,))

@@ -1,6 +1,7 @@
 """From the answers of a sweep to scores with intervals, to costs, and to gains in pairs.
 
-Documents, not questions, are the independent units (see ``intervals``). Rows are those of the
+Documents, not questions, are the independent units (see ``intervals``); those of one number ask
+the same questions at every length, and so count as one. Rows are those of the
 tables ``answers`` and ``cells`` of a recorded sweep. Nothing here averages over tasks: what one
 task measures says little of another (HELMET, Yen et al. 2024, section 4).
 """
@@ -128,11 +129,11 @@ def gain(answers: Sequence[Row], method: str, other: str) -> dict[str, Any]:
 
 
 def _document(row: Row) -> tuple:
-    return row["task"], row["length"], row["document"]
+    return row["task"], row["document"]
 
 
 def _question(row: Row) -> tuple:
-    return (*_document(row), row["question"], tuple(row["gold"]))
+    return (*_document(row), row["length"], row["question"], tuple(row["gold"]))
 
 
 def _grouped(rows: Iterable[Row], key: Callable[[Row], tuple]) -> dict[tuple, list[Row]]:

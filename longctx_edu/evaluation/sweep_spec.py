@@ -17,6 +17,9 @@ from longctx_edu.errors import LongctxError
 from longctx_edu.evaluation.tasks import LIKELIHOOD_TASKS, TASK_NAMES, difficulty_of
 from longctx_edu.readers.interface import METHOD_NAMES, options_for
 
+DTYPES = ("float32", "bfloat16", "float16")
+"""Names of the types that a sweep's weights may have."""
+
 _SPECS = Path(__file__).with_name("specs")
 
 
@@ -89,6 +92,7 @@ class Sweep:
         name: what it is called.
         parts: tasks, lengths and numbers of documents.
         models: names or folders for ``models.load``.
+        dtype: of their weights, by its name in PyTorch; that of ``models.load`` if None.
         methods: how documents are read.
         seed: of the items; every length, method and model gets the same questions.
         likelihood: whether the method plain also scores the gold answers' log-probabilities.
@@ -99,6 +103,7 @@ class Sweep:
     name: str
     parts: tuple[Part, ...]
     models: tuple[str, ...] = ("embedded",)
+    dtype: str | None = None
     methods: tuple[str, ...] = METHOD_NAMES
     seed: int = 2
     likelihood: bool = False
@@ -110,6 +115,10 @@ class Sweep:
         if not self.models or not self.parts:
             raise LongctxError(
                 "A sweep needs at least one model and one part with tasks, lengths and documents."
+            )
+        if self.dtype not in (None, *DTYPES):
+            raise LongctxError(
+                f"In a sweep, dtype is one of {', '.join(DTYPES)}, got {self.dtype!r}."
             )
         for method, options in self.options.items():
             options_for(method, **options)
@@ -166,6 +175,10 @@ class Sweep:
 
     def __hash__(self) -> int:
         return hash(self.fingerprint)
+
+    def __getstate__(self) -> dict[str, Any]:
+        """Leave the cells out: whoever gets the sweep can make them again."""
+        return {name: value for name, value in vars(self).items() if name != "cells"}
 
 
 def sweep_of(content: Mapping[str, Any], *, name: str = "sweep") -> Sweep:

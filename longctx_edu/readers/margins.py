@@ -308,7 +308,11 @@ class MarginsReading(Reading):
             "cost": {
                 "reading": asdict(self.ledger),
                 "question": asdict(ledger),
-                "predicted": asdict(self.predicted_cost(question, max_new_tokens=max_new_tokens)),
+                "predicted": asdict(
+                    self.predicted_cost(
+                        question, answer_prefix=answer_prefix, max_new_tokens=max_new_tokens
+                    )
+                ),
             },
             "seconds": {
                 "reading": self.seconds,

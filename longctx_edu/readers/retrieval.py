@@ -58,9 +58,10 @@ class RetrievalReading(Reading):
 
     def search(self, question: str) -> list[tuple[int, float]]:
         """Return the numbers and scores of the best sentences for ``question``, best first."""
-        if not self._searchable:
+        words = _words(question)
+        if not (self._searchable and words):
             return []
-        scores = self._index.get_scores(_words(question))
+        scores = self._index.get_scores(words)
         best = sorted(range(len(scores)), key=lambda n: (-scores[n], n))
         return [(n, float(scores[n])) for n in best[: self.options.sentences] if scores[n] > 0]
 

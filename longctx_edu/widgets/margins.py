@@ -120,7 +120,8 @@ class MarginsView(AskingView):
             question, options = question.strip(), dict(max_new_tokens=longest)
             notes = None if given is None else states.notes_of(given)
             events = self.reading.events(question, answer_prefix=prefix, notes=notes, **options)
-            predicted = {} if given else vars(self.reading.predicted_cost(question, **options))
+            cost = self.reading.predicted_cost(question, answer_prefix=prefix, **options)
+            predicted = {} if given else vars(cost)
             begun = states.begun(len(self.segments), given)
             self._writes, self._longest_last = given is None, longest
             return self._begin(

@@ -258,7 +258,7 @@ class RatingView(View):
         """Draw how often each rating was given; by method once every sheet is rated."""
         from longctx_edu.widgets.rating_picture import draw_ratings
 
-        names = dict(SCALES[self.scale])
+        names, title = dict(SCALES[self.scale]), self.describe()
         if self.scale == "better":
             names = {1: "left answer better", 2: "right answer better", 3: "equal"}
         given: dict[str, list[int]] = {"all answers": [r for r in self.ratings if r != UNRATED]}
@@ -268,13 +268,14 @@ class RatingView(View):
                 given.setdefault(sheet.methods[0], []).append(rating)
         elif self.done:
             names = {1: "first better", 2: "second better", 3: "equal"}
+            title = title.partition(":")[0]  # the rest counts sides, the bars methods
             given = {}
             for row in self.summary():
                 counts = (row["first_better"], row["second_better"], row["equal"])
                 given[f"{row['first']} (first) and {row['second']} (second)"] = [
                     number for number, count in enumerate(counts, 1) for _ in range(count)
                 ]
-        return draw_ratings(dict(sorted(given.items())), names, title=self.describe())
+        return draw_ratings(dict(sorted(given.items())), names, title=title)
 
 
 def _assert_fits(questions, answers, references, scale: str) -> None:

@@ -7,6 +7,7 @@ recorded sweep and, in place, of one that is under way. Nothing here measures.
 
 import base64
 import time
+from collections import Counter
 from collections.abc import Mapping, Sequence
 from math import ceil
 from typing import Any
@@ -97,13 +98,15 @@ def describe_sweep(cells: Sequence[Row], answers: Sequence[Row]) -> str:
         most: dict[str, list[float]] = {}
         for row in rows:
             most.setdefault(row["task"], []).append(row["recall"])
-        wins: dict[str, int] = {}
-        for row in rows:
-            wins[row["method"]] = wins.get(row["method"], 0) + (
-                row["recall"] == max(most[row["task"]])
-            )
-        leader = max(wins, key=lambda name: wins[name])
-        best.append(f"at {length:,} tokens {leader} leads {wins[leader]} of {len(most)} tasks")
+        highest = {
+            (row["method"], row["task"])
+            for row in rows
+            if row["recall"] == max(most[row["task"]]) > 0
+        }
+        wins = Counter(method for method, _ in highest)
+        top = max(wins.values(), default=0)
+        leaders = " and ".join(sorted(name for name in wins if wins[name] == top)) or "none"
+        best.append(f"at {length:,} tokens highest on {top} of {len(most)} tasks: {leaders}")
     told = "; ".join([f"{done + refused} of {len(cells)} cells, {len(answers)} answers", *best])
     return f"{told}; {refused} cells do not fit" if refused else told
 

@@ -86,7 +86,7 @@ class FrequentWords:
                 candidates=draw_candidates(draw, gold[0], words[self.asked : self.asked + 7]),
                 gold_spans=places_in(document, row, gold),
                 controls=Controls(
-                    floor=(Document(f"{id}-floor", written(at_most(row, usual))),),
+                    floor=(Document(f"{id}-floor", written(at_most(row, 1))),),
                     ceiling=(Document(f"{id}-ceiling", written([w for w in row if w in gold])),),
                 ),
             )
