@@ -20,6 +20,7 @@ from longctx_edu.evaluation.sweep_spec import Cell, Part, Sweep, read_spec, spec
 from longctx_edu.evaluation.sweeps import (
     CellFinished,
     SweepFinished,
+    recorded_sweep,
     run_sweep,
     spec_of,
     without_times,
@@ -578,6 +579,24 @@ def test_the_map_of_a_run_stays_in_its_place_in_a_notebook(sweep, whole, monkeyp
 def test_a_sweep_that_was_never_recorded_is_told_how_to():
     with pytest.raises(LongctxError, match="run: longctx sweep recorded --out"):
         recorded("no such sweep", command=sweeps.COMMAND)
+
+
+@pytest.mark.model
+def test_cells_of_the_recorded_sweep_come_out_again():
+    result = recorded_sweep()
+    sweep = spec_of(result)
+    assert (sweep, result.command) == (read_spec("recorded"), sweeps.COMMAND)
+    model = models.load(dtype=sweep.dtype)
+    for method, task in (("plain", "facts"), ("margins", "facts"), ("memory", "docs-qa")):
+        cell = next(
+            cell
+            for cell in sweep.cells
+            if (cell.method, cell.task, cell.length) == (method, task, 512)
+        )
+        place = {name: getattr(cell, name) for name in ("method", "task", "length", "document")}
+        rows = [row for row in result.tables["answers"] if place.items() <= row.items()]
+        again = work_on(sweep, cell, model)["answers"]
+        assert [row["answer"] for row in again] == [row["answer"] for row in rows]
 
 
 def test_a_cell_says_where_it_is():

@@ -61,7 +61,7 @@ def sweep_picture(
     refused = _refused(cells, panels, down, lines)
     wide, high = min(_COLUMNS, len(names)), ceil(len(names) / _COLUMNS)
     size = (
-        wide * (1.2 + 0.95 * len(lengths)) + 1.2,
+        wide * max(0.4 + 0.85 * len(lengths), 1.9) + 1.3,  # the title of a panel has its room
         high * (0.8 + 0.55 * len(lines)) + 0.4,
     )
     with style():
