@@ -219,6 +219,11 @@ def test_a_run_says_how_it_ended(code, ended, said):
     assert ran.output.strip() == ("ja" if ended == "finished" else "")
 
 
+@pytest.mark.skipif(not sys.platform.startswith("linux"), reason="not all systems have them")
+def test_a_run_says_which_limits_do_not_hold():
+    assert run_python("", limits=QUICK).without == (() if os.getuid() else ("RLIMIT_NPROC",))
+
+
 def test_a_run_says_in_which_line_it_went_wrong():
     assert run_python("x = 1\n\n\nx / 0", limits=QUICK).line == 4
     assert run_python("import json\njson.loads('{')", limits=QUICK).line == 2

@@ -30,15 +30,13 @@ def limit(limits: dict) -> list[str]:
         import resource
     except ImportError:  # Windows
         return sorted(limits)
-    # Linux does not count the processes of root.
-    is_root = hasattr(os, "getuid") and os.getuid() == 0
-    missing = ["RLIMIT_NPROC"] if is_root else []
+    missing = []
     for name, number in limits.items():
         try:
             resource.setrlimit(getattr(resource, name), (number, number))
         except (AttributeError, ValueError, OSError):
             missing.append(name)
-    return sorted({*missing})
+    return missing
 
 
 def leave_network() -> bool:
@@ -97,8 +95,11 @@ def main() -> None:
     limits, report_path = json.loads(sys.argv[1]), sys.argv[2]
     code = sys.stdin.read()
     with open(report_path, "w", encoding="utf-8") as report:
+        is_root = hasattr(os, "getuid") and os.getuid() == 0  # asked before it is hidden
         no_network = leave_network()
         missing = limit(limits)
+        if is_root and "RLIMIT_NPROC" not in missing:
+            missing.append("RLIMIT_NPROC")  # Linux does not count the processes of root
         sys.addaudithook(refuse(os.getcwd()))
         found = ended(code)
         found |= {"missing": missing, "no_network": no_network}

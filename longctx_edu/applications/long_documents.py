@@ -11,7 +11,7 @@ from longctx_edu.applications.markup import place_of, shortened
 from longctx_edu.errors import LongctxError
 from longctx_edu.events import Answered, TokenDecoded
 from longctx_edu.memory import MemoryBank, Storage
-from longctx_edu.models import LanguageModel, load
+from longctx_edu.models import as_language_model
 from longctx_edu.readers import Answer, Reading, read
 from longctx_edu.readers.memory import reading_of
 
@@ -76,7 +76,7 @@ def process_long_document(
     >>> len(bank), bank.forwarded
     (18, 22)
     """
-    model = model if isinstance(model, LanguageModel) else load(model)
+    model = as_language_model(model)
     bank = MemoryBank(model, storage=storage, budget_bytes=budget_bytes)
     for _ in bank.add(documents, window=window, stride=stride):
         pass

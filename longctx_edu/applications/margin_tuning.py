@@ -11,7 +11,7 @@ from statistics import fmean
 
 from longctx_edu.errors import LongctxError
 from longctx_edu.margins.verdicts import VERDICTS, Verdict
-from longctx_edu.models import LanguageModel, load
+from longctx_edu.models import as_language_model
 from longctx_edu.readers import Answer, read
 from longctx_edu.text import as_documents
 
@@ -126,7 +126,7 @@ class MarginOptimizer:
                 )
         _verdict(verdict, thresholds[0])
         self.examples, self.score = tuple(examples), score
-        self.model = model if isinstance(model, LanguageModel) else load(model)
+        self.model = as_language_model(model)
         self.trials: dict[MarginSettings, Trial] = {}
         self._segments, self._margins = tuple(segment_tokens), tuple(margin_tokens)
         self._thresholds, self._verdict = tuple(thresholds), verdict

@@ -14,8 +14,7 @@ from longctx_edu.applications.document_analysis import DocumentAnalysis
 from longctx_edu.applications.long_documents import SourcedAnswer, long_form_qa
 from longctx_edu.applications.markup import place_of, shortened
 from longctx_edu.errors import DoesNotFit, LongctxError
-from longctx_edu.margins import CompletionsServer
-from longctx_edu.models import LanguageModel, load
+from longctx_edu.models import load
 from longctx_edu.readers import METHOD_NAMES, Reading, read
 from longctx_edu.text import Document, as_documents
 
@@ -83,7 +82,8 @@ def answers_by_method(
             f"There are {len(questions)} questions and {len(prefixes)} answer prefixes; give one "
             "question at least, and a prefix for each or none at all."
         )
-    model = model if isinstance(model, LanguageModel | CompletionsServer) else load(model)
+    if model is None or isinstance(model, str | Path):
+        model = load(model)  # once for all methods
     for method in methods:
         reading, refusal = None, ""
         try:

@@ -17,7 +17,7 @@ from longctx_edu.inference import Context, write
 from longctx_edu.memory.attention import LookedUp, Recall, remembering
 from longctx_edu.memory.bank import MemoryBank
 from longctx_edu.memory.storage import Storage
-from longctx_edu.models import LanguageModel, load
+from longctx_edu.models import as_language_model
 from longctx_edu.text import tokenize
 
 _RECALL = Recall()
@@ -63,7 +63,7 @@ class ExtendedMindTransformer:
     ):
         if sink_tokens < 0:
             raise LongctxError(f"sink_tokens must be at least 0, got {sink_tokens}.")
-        self.model = model if isinstance(model, LanguageModel) else load(model)
+        self.model = as_language_model(model)
         self.bank = MemoryBank(self.model, storage=storage)
         self.recall = recall
         self.sink_tokens = sink_tokens

@@ -81,6 +81,25 @@ def _device(device: str):
     return chosen
 
 
+def as_language_model(model=None) -> LanguageModel:
+    """Return a model that is loaded already as it is, and load one that is named.
+
+    Args:
+        model: a ``LanguageModel``; or a name or folder for ``load``, the embedded model by default.
+
+    Raises:
+        ModelError: for anything else, or as ``load``.
+    """
+    if isinstance(model, LanguageModel):
+        return model
+    if model is None or isinstance(model, str | Path):
+        return load(model)
+    raise ModelError(
+        f"model must be a LanguageModel, a name or a folder, got {type(model).__name__}; "
+        "make one with longctx_edu.models.load(name)."
+    )
+
+
 def _dtype(dtype, device):
     import torch
 

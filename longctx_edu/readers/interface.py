@@ -7,7 +7,6 @@ line can list them without loading torch.
 from collections.abc import Iterator
 from dataclasses import fields
 from importlib import import_module
-from pathlib import Path
 
 from longctx_edu.errors import LongctxError
 from longctx_edu.events import Ready
@@ -93,7 +92,7 @@ def options_for(method: str, **options):
 
 
 def _language_model(model, method: str):
-    from longctx_edu.models import LanguageModel, load
+    from longctx_edu.models import as_language_model
 
     if hasattr(model, "engine"):
         if method != "margins":
@@ -102,11 +101,4 @@ def _language_model(model, method: str):
                 "read with method='margins', or with a model of this machine."
             )
         return model
-    if isinstance(model, LanguageModel):
-        return model
-    if model is None or isinstance(model, (str, Path)):
-        return load(model)
-    raise LongctxError(
-        f"model must be a LanguageModel, a name or a folder, got {type(model).__name__}; "
-        "make one with longctx_edu.models.load(name)."
-    )
+    return as_language_model(model)
