@@ -105,7 +105,7 @@ def gain(answers: Sequence[Row], method: str, other: str) -> dict[str, Any]:
         LongctxError: if there is no question that both answered.
     """
     mine, others = (
-        {_question(row): row for row in answers if row["method"] == name}
+        {question_of(row): row for row in answers if row["method"] == name}
         for name in (method, other)
     )
     shared = [key for key in mine if key in others]
@@ -132,7 +132,8 @@ def _document(row: Row) -> tuple:
     return row["task"], row["document"]
 
 
-def _question(row: Row) -> tuple:
+def question_of(row: Row) -> tuple:
+    """Return what tells a question apart from all others, whichever method answered it."""
     return (*_document(row), row["length"], row["question"], tuple(row["gold"]))
 
 

@@ -9,7 +9,7 @@ from collections.abc import Sequence
 from statistics import fmean
 
 from longctx_edu.evaluation.figures import Result
-from longctx_edu.evaluation.sweep_scores import Row, costs, gain, scored
+from longctx_edu.evaluation.sweep_scores import Row, costs, gain, question_of, scored
 from longctx_edu.evaluation.sweeps import spec_of
 
 LEVEL = 0.05
@@ -117,9 +117,9 @@ def _first(answers: Sequence[Row], task: str, length: int) -> str:
     if not here:
         return ""
     # Only what every method here was asked: no easy document makes one of them the highest.
-    asked = Counter(map(_question, here))
+    asked = Counter(map(question_of, here))
     most = len({row["method"] for row in here})
-    scores = scored([row for row in here if asked[_question(row)] == most] or here, "method")
+    scores = scored([row for row in here if asked[question_of(row)] == most] or here, "method")
     first = max(scores, key=lambda row: row["recall"])
     if first["recall"] == 0:
         return "none finds anything"
@@ -132,10 +132,6 @@ def _first(answers: Sequence[Row], task: str, length: int) -> str:
 
 def _place(row: Row) -> tuple:
     return row["task"], row["length"], row["document"]
-
-
-def _question(row: Row) -> tuple:
-    return row["document"], row["question"], tuple(row["gold"])
 
 
 def _sharing(cells: Sequence[Row], lengths: Sequence[int]) -> str:

@@ -117,11 +117,11 @@ class MarginsView(AskingView):
         self._join_follower()
         with self._turn:
             self._assert_idle()
-            question, options = question.strip(), dict(max_new_tokens=longest)
+            question = question.strip()
+            asked = dict(answer_prefix=prefix, max_new_tokens=longest)
             notes = None if given is None else states.notes_of(given)
-            events = self.reading.events(question, answer_prefix=prefix, notes=notes, **options)
-            cost = self.reading.predicted_cost(question, answer_prefix=prefix, **options)
-            predicted = {} if given else vars(cost)
+            events = self.reading.events(question, notes=notes, **asked)
+            predicted = {} if given else vars(self.reading.predicted_cost(question, **asked))
             begun = states.begun(len(self.segments), given)
             self._writes, self._longest_last = given is None, longest
             return self._begin(
